@@ -1,0 +1,268 @@
+"""Losses against slow twins in float64 (value and gradient) and cases done by hand."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from selfflow.losses import (
+    census,
+    confidence,
+    distillation,
+    grey,
+    inner,
+    masked_mean,
+    masked_mean_each,
+    robust_l1,
+    sequence_loss,
+    smoothness,
+)
+
+
+def random(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def agree(fast, slow, *inputs):
+    """Compare two functions in value and in the gradient of a random weighting of the result."""
+    results = []
+    for function in (fast, slow):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        value = function(*leaves)
+        (value * random(*value.shape, seed=9)).sum().backward()
+        results.append((value.detach(), [leaf.grad for leaf in leaves]))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    for ours, theirs in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def slow_census(image1, image2, reach=3):
+    batch, _, height, width = image1.shape
+    luma = image1.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
+    rows = []
+    for b in range(batch):
+        grey1, grey2 = (255 * (image[b] * luma).sum(0) for image in (image1, image2))
+        for y in range(height):
+            for x in range(width):
+                total = image1.new_zeros(())
+                for dy in range(-reach, reach + 1):
+                    for dx in range(-reach, reach + 1):
+                        transforms = []
+                        for values in (grey1, grey2):
+                            there = values.new_zeros(())
+                            if 0 <= y + dy < height and 0 <= x + dx < width:
+                                there = values[y + dy, x + dx]
+                            difference = there - values[y, x]
+                            transforms.append(difference / (0.81 + difference**2).sqrt())
+                        square = (transforms[0] - transforms[1]) ** 2
+                        total = total + square / (0.1 + square)
+                rows.append((total + 0.01) ** 0.4)
+    return torch.stack(rows).view(batch, 1, height, width)
+
+
+def test_census_equals_its_slow_twin():
+    # Small differences of grey, where neither the transform nor the distance is saturated.
+    image1, image2 = (0.5 + 0.01 * random(1, 3, 5, 8, seed=seed) for seed in (0, 1))
+    agree(census, slow_census, image1, image2)
+
+
+def test_census_of_equal_images_is_the_least():
+    image = random(1, 3, 12, 12)
+    torch.testing.assert_close(census(image, image), torch.full((1, 1, 12, 12), 0.01**0.4).double())
+
+
+def test_census_ignores_added_brightness_inside():
+    image = random(1, 3, 16, 16) * 0.5
+    penalty = census(image, image + 0.25)
+    torch.testing.assert_close(
+        penalty[:, :, 3:-3, 3:-3], torch.full((1, 1, 10, 10), 0.01**0.4).double()
+    )
+
+
+def slow_smoothness(image, flow, order):
+    batch, _, height, width = flow.shape
+    results = []
+    for b in range(batch):
+        means = []
+        for dy, dx in ((0, 1), (1, 0)):
+            terms = []
+            for y in range(height - order * dy):
+                for x in range(width - order * dx):
+                    end = (y + order * dy, x + order * dx)
+                    edge = (image[b, :, end[0], end[1]] - image[b, :, y, x]) * 150
+                    bend = flow[b, :, end[0], end[1]] - flow[b, :, y, x]
+                    if order == 2:
+                        middle = flow[b, :, y + dy, x + dx]
+                        bend = flow[b, :, end[0], end[1]] - 2 * middle + flow[b, :, y, x]
+                    weight = torch.exp(-edge.abs().mean())
+                    terms.append(weight * ((bend**2 + 1e-6) ** 0.5).mean())
+            means.append(torch.stack(terms).mean())
+        results.append((means[0] + means[1]) / 2)
+    return torch.stack(results)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_smoothness_equals_its_slow_twin(order):
+    image, flow = 0.5 + 0.01 * random(2, 3, 5, 7), 4 * random(2, 2, 5, 7, seed=1)
+    agree(
+        lambda flow: smoothness(image, flow, order),
+        lambda flow: slow_smoothness(image, flow, order),
+        flow,
+    )
+
+
+def test_smoothness_by_hand():
+    # On a grey image a ramp of 1 px per pixel along x costs (1 + 0.001) / 2 / 2: one of two
+    # components, one of two directions; of the second order it costs only epsilon.
+    flow = torch.zeros(1, 2, 8, 8).double()
+    flow[:, 0] = torch.arange(8.0)
+    image = torch.full((1, 3, 8, 8), 0.5).double()
+    expected = ((1 + 1e-6) ** 0.5 + 3 * 1e-3) / 4
+    torch.testing.assert_close(smoothness(image, flow, 1), torch.tensor([expected]).double())
+    torch.testing.assert_close(smoothness(image, flow, 2), torch.tensor([1e-3]).double())
+
+
+def test_an_image_edge_frees_the_flow_to_jump_there():
+    flow = torch.zeros(1, 2, 8, 8)
+    flow[..., 4:] = 5
+    image = torch.zeros(1, 3, 8, 8)
+    edge = image.clone()
+    edge[..., 4:] = 0.5
+    assert smoothness(edge, flow)[0] < 0.01 < 0.1 < smoothness(image, flow)[0]
+
+
+def test_smoothness_refuses_other_orders():
+    with pytest.raises(ValueError, match="order"):
+        smoothness(random(1, 3, 8, 8), random(1, 2, 8, 8), 3)
+
+
+def test_robust_l1_by_hand():
+    torch.testing.assert_close(robust_l1(torch.tensor([0.0, 3.0])), torch.tensor([1e-3, 3.0]))
+
+
+def test_confidence_by_hand():
+    # A round trip that misses by 2 px, on a frame of 30x40: exp(-4 / (0.03² · 2500)).
+    forward, backward = torch.zeros(1, 2, 30, 40), torch.zeros(1, 2, 30, 40)
+    forward[:, 0], backward[:, 0] = 3.0, -1.0
+    agreement = confidence(forward, backward, 0.03)
+    torch.testing.assert_close(agreement[..., 5], torch.full((1, 1, 30), math.exp(-4 / 2.25)))
+    assert (agreement[..., 37:] == 0).all()
+    assert (agreement[..., :37] > 0).all()
+
+
+def test_distillation_by_hand_and_only_the_student_learns():
+    teacher = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    student = torch.full((1, 2, 4, 4), 2.0, requires_grad=True)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 0] = 0.5
+    loss = distillation(teacher, student, mask)
+    torch.testing.assert_close(loss[..., 0], torch.full((1, 1, 4), 1.0), atol=1e-5, rtol=0)
+    assert (loss[..., 1:] == 0).all()
+    loss.mean().backward()
+    assert teacher.grad is None
+    # d/ds of 0.5 · mean over channels of |s|, by 16 pixels.
+    torch.testing.assert_close(student.grad[0, 0, :, 0], torch.full((4,), 0.5 / 2 / 16))
+
+
+def slow_sequence_loss(predictions, flow, valid, gamma, max_flow, robust):
+    loss = flow.new_zeros(())
+    for i, prediction in enumerate(predictions):
+        terms = []
+        for b, _, y, x in valid.nonzero():
+            if (flow[b, :, y, x] ** 2).sum() ** 0.5 >= max_flow:
+                continue
+            for c in range(2):
+                distance = (prediction[b, c, y, x] - flow[b, c, y, x]).abs()
+                terms.append((distance + 0.01) ** 0.4 if robust else distance)
+        loss = loss + gamma ** (len(predictions) - 1 - i) * torch.stack(terms).mean()
+    return loss
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_sequence_loss_equals_its_slow_twin(robust):
+    flow = 10 * random(2, 2, 4, 5)
+    valid = random(2, 1, 4, 5, seed=1) > 0.4
+    settings = {"gamma": 0.7, "max_flow": 9.0, "robust": robust}
+    agree(
+        lambda *predictions: sequence_loss(predictions, flow, valid, **settings),
+        lambda *predictions: slow_sequence_loss(predictions, flow, valid, **settings),
+        *(10 * random(2, 2, 4, 5, seed=s) for s in (2, 3, 4)),
+    )
+
+
+def test_unknown_flow_may_be_anything():
+    flow = torch.zeros(1, 2, 4, 4)
+    flow[:, :, 0] = float("nan")
+    valid = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    valid[:, :, 0] = False
+    prediction = torch.ones(1, 2, 4, 4, requires_grad=True)
+    loss = sequence_loss([prediction], flow, valid)
+    loss.backward()
+    assert loss == 1
+    assert prediction.grad.isfinite().all()
+    assert (prediction.grad[:, :, 0] == 0).all()
+
+
+def test_masked_means():
+    values = torch.tensor([[1.0, 2.0], [3.0, 10.0]]).view(2, 1, 1, 2)
+    mask = torch.tensor([[1.0, 1.0], [0.5, 0.0]]).view(2, 1, 1, 2)
+    assert masked_mean(values, mask) == (1 + 2 + 1.5) / 2.5
+    assert masked_mean_each(values, mask).tolist() == [1.5, 3.0]
+    assert masked_mean(values, torch.zeros(2, 1, 1, 2).bool()) == 0
+
+
+def test_a_masked_mean_weighs_channels_alike():
+    values = random(1, 2, 3, 3)
+    torch.testing.assert_close(masked_mean(values, torch.ones(1, 1, 3, 3).bool()), values.mean())
+
+
+def test_no_gradient_passes_through_a_mask():
+    mask = random(1, 1, 3, 3).requires_grad_()
+    values = random(1, 1, 3, 3).requires_grad_()
+    (masked_mean(values, mask) + masked_mean_each(values, mask).sum()).backward()
+    assert mask.grad is None
+
+
+def test_inner_keeps_all_but_the_border():
+    kept = inner(torch.ones(1, 1, 8, 9), 3)
+    assert kept.sum() == 2 * 3
+    assert (kept[..., 3:5, 3:6] == 1).all()
+
+
+def test_grey_agrees_with_torchvision():
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    image = random(2, 3, 4, 4).float()
+    torch.testing.assert_close(grey(image), rgb_to_grayscale(image), atol=2e-4, rtol=0)
+
+
+def mean_of_one_process(rank, path):
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    values, mask = random(2, 1, 3, 3), random(2, 1, 3, 3, seed=1)
+    leaf = values[rank : rank + 1].clone().requires_grad_()
+    loss = masked_mean(leaf, mask[rank : rank + 1])
+    loss.backward()
+    whole = values.clone().requires_grad_()
+    numerator = (whole * mask).sum() / mask.sum()
+    numerator.backward()
+    torch.testing.assert_close(loss, numerator)
+    # DDP divides the sum of both processes' gradients by two.
+    torch.testing.assert_close(leaf.grad / 2, whole.grad[rank : rank + 1])
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_masked_mean_over_two_processes_is_that_over_all(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path / "meeting")])
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+
+
+if __name__ == "__main__":
+    mean_of_one_process(int(sys.argv[1]), sys.argv[2])
