@@ -1,5 +1,9 @@
-"""What a person did wrong, said in one line."""
+"""What can end a command early, said in one line."""
 
 
 class UserError(Exception):
     """Bad input. The command line prints the message, one clear line, and exits with status 2."""
+
+
+class DivergedError(Exception):
+    """A training that met too many bad steps in a row. The command line exits with status 1."""

@@ -1,0 +1,245 @@
+"""A run folder: what was asked for, what it ran on, checkpoints, events and results."""
+
+import json
+import math
+import os
+import pickle
+import platform
+import shutil
+import sys
+import time
+import tomllib
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from selfflow.runs.config import Config, read_toml, to_toml
+from selfflow.runs.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+# These say how far a run goes, where and how it is watched, not what it computes.
+MAY_DIFFER = frozenset(
+    {"steps", "budget", "device", "log_every", "save_every", "prefetch", "trials", "workers"}
+)
+_PACKAGES = ("selfflow", "torch", "torchvision", "numpy", "opencv-python-headless", "optuna")
+
+
+def home() -> Path:
+    """Return where runs and models lie: $SELFFLOW_HOME, or `runs` in the current folder."""
+    return Path(os.environ.get("SELFFLOW_HOME") or "runs")
+
+
+def default_run_path(kind: str, name: str) -> Path:
+    """Return the folder of a run that was given none: home/kind/name."""
+    return home() / kind / name
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it takes `path`'s place if the block succeeds.
+
+    Folders on the way are made. If the block fails, nothing is left behind. Raises UserError
+    where `path` cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        elif temporary.exists():
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def to_json(obj: Any) -> str:
+    """Return `obj` as JSON for people and programs; what is not a finite number becomes null."""
+    return json.dumps(_plain(obj), indent=2, ensure_ascii=False)
+
+
+class Run:
+    """An open run folder.
+
+    Attributes:
+        path: the folder.
+        first_step: where this session starts; events that an earlier session logged from there
+            on are replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first_step = 0
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        kind: str,
+        config: Config,
+        *,
+        may_differ: Collection[str] = MAY_DIFFER,
+    ) -> "Run":
+        """Create a run folder, or continue one that was made for the same configuration.
+
+        Args:
+            path: the folder.
+            kind: "search", "train", "pretrain", ...
+            config: resolved; its `seed`, if it has one, is recorded with the environment.
+            may_differ: last parts of the keys in which a continued run may differ.
+
+        Raises:
+            UserError: if the folder is something else, holds a run of another kind or with
+                another configuration, or cannot be written.
+        """
+        text = to_toml(config)
+        environment = path / "environment.json"
+        if environment.exists():
+            _check_same(path, kind, text, may_differ)
+            record = _read_json(environment)
+            record["continued"] = [*record.get("continued", []), _now()]
+        else:
+            _check_free(path)
+            record = _environment(kind, getattr(config, "seed", None))
+        write_text(path / "config.toml", text)
+        write_text(environment, to_json(record))
+        return cls(path)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file into the folder, whole or not at all."""
+        write_text(self.path / name, text)
+
+    def write_json(self, name: str, obj: Any) -> None:
+        """Write a JSON file into the folder, whole or not at all."""
+        self.write_text(name, to_json(obj) + "\n")
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint; the old one stays until the new one is complete."""
+        with atomic_write(self.path / "checkpoint.pt") as temporary:
+            torch.save(dict(state), temporary)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the checkpoint, on the CPU, or None where there is none yet."""
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f"{path} is not a readable checkpoint; remove it to start anew"
+            ) from error
+        assert isinstance(state, dict)
+        return state
+
+    @cached_property
+    def writer(self) -> "SummaryWriter":
+        """TensorBoard events, under `events/`; opened when first asked for."""
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
+
+        return SummaryWriter(str(self.path / "events"), purge_step=self.first_step or None)
+
+    def close(self) -> None:
+        """Write out what is still pending."""
+        if "writer" in self.__dict__:
+            self.writer.close()
+            del self.__dict__["writer"]
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -> None:
+    known = _read_json(path / "environment.json").get("kind")
+    if known != kind:
+        raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
+    old, new = (_flat(tables) for tables in (read_toml(path / "config.toml"), tomllib.loads(text)))
+    for key in [*new, *(key for key in old if key not in new)]:
+        was, is_now = old.get(key, "not set"), new.get(key, "not set")
+        if was != is_now and key.rpartition(".")[2] not in may_differ:
+            raise UserError(
+                f"{path} was started with {key} = {was}, now it is {is_now}; "
+                "choose another --out, or the same settings to continue"
+            )
+
+
+def _check_free(path: Path) -> None:
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists and is not a run; choose another --out")
+    except OSError as error:
+        raise UserError(f"cannot use {path}: {error.strerror}") from error
+
+
+def _environment(kind: str, seed: int | None) -> dict[str, Any]:
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "kind": kind,
+        "started": _now(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "versions": {**versions, "python": platform.python_version()},
+        "system": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a run's description")
+    return content
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _plain(obj: Any) -> Any:
+    if isinstance(obj, Mapping):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_plain(value) for value in obj]
+    if hasattr(obj, "tolist"):  # tensors and arrays
+        return _plain(obj.tolist())
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return obj if isinstance(obj, str | int | float | bool) or obj is None else str(obj)
