@@ -174,14 +174,16 @@ def weighted_sum(terms: dict[str, Tensor], settings: ObjectiveSettings) -> Tenso
 @contextmanager
 def evaluating(network: object) -> Iterator[None]:
     """Put a network into eval mode for a while; anything but a module is left alone."""
-    training = isinstance(network, nn.Module) and network.training
-    if training:
-        network.eval()
+    if not isinstance(network, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
     try:
         yield
     finally:
-        if training:
-            network.train()
+        for module, training in modes:
+            module.training = training
 
 
 def _explain(images: Tensor, flow: Tensor, settings: ObjectiveSettings) -> dict[str, Tensor]:
