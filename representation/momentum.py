@@ -1,22 +1,15 @@
-"""The target network: a slow average of the online one."""
+"""The target network: a slow average of the online one.
+
+The momentum's schedule is `selfflow.runs.schedule.cosine` from its start to 1.
+"""
 
 import copy
-import math
 from typing import TypeVar
 
 import torch
 from torch import nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-
-def momentum_at(step: int, steps: int, start: float) -> float:
-    """Return the momentum of the update after `step` (0-based) of `steps`: `start`, rising to 1.
-
-    1 - (1 - start) · (cos(pi · step / steps) + 1) / 2 (BYOL, Grill et al. 2020, section 3.3).
-    """
-    progress = min(step / steps, 1.0)
-    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
 def target_of(online: ModuleT) -> ModuleT:

@@ -1,18 +1,8 @@
-import pytest
 import torch
 from torch import nn
 
 from representation.heads import perceptron
-from representation.momentum import follow, momentum_at, target_of
-
-
-def test_momentum_rises_from_its_start_to_one():
-    values = [momentum_at(step, 100, 0.9) for step in range(101)]
-    assert values[0] == pytest.approx(0.9)
-    assert values[50] == pytest.approx(0.95)
-    assert values[100] == 1
-    assert values == sorted(values)
-    assert momentum_at(250, 100, 0.9) == 1
+from representation.momentum import follow, target_of
 
 
 def test_the_target_follows_in_its_parameters_alone():
