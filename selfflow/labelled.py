@@ -1,0 +1,130 @@
+"""Pairs of frames with known flow: how labels are stored, and pairs that are read on demand."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfflow.io import Bool, Bytes, Float, read_flo, read_kitti_png, read_mask
+from selfflow.pairs import Pairs
+from selfflow.runs.errors import UserError
+from selfflow.sequences import FlowLabel, Sequence
+
+_UNKNOWN = 1e9  # Middlebury marks unknown flow by larger values
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """A pair of frames with known flow, not yet read.
+
+    Attributes:
+        name: sequence and frame.
+        part: the part of its dataset, such as `clean`; empty if there is only one.
+        load: reads it, as `Pairs` of batch size 1.
+    """
+
+    name: str
+    part: str
+    load: Callable[[], Pairs]
+
+
+def flo_label(path: Path) -> FlowLabel:
+    """Read a `.flo` file; NaN, infinite and values beyond 1e9 (Middlebury) are unknown."""
+    flow = read_flo(path)
+    valid = np.asarray((np.abs(flow) < _UNKNOWN).all(axis=-1))  # False for NaN as well
+    return FlowLabel(np.where(valid[..., None], flow, 0).astype(np.float32), valid, None)
+
+
+def sintel_label(flow: Path, occlusion: Path, invalid: Path) -> FlowLabel:
+    """Read Sintel's flow with its masks, which are white where occluded and where invalid.
+
+    A pixel is visible if it is not marked as occluded and lands inside the frame: Sintel's masks
+    do not mark what leaves it. Missing masks leave `visible` unknown and everything valid.
+    """
+    values, valid, _ = flo_label(flow)
+    if invalid.is_file():
+        valid = valid & ~_matching(read_mask(invalid), values, invalid)
+    if not occlusion.is_file():
+        return FlowLabel(values, valid, None)
+    occluded = _matching(read_mask(occlusion), values, occlusion)
+    return FlowLabel(values, valid, ~occluded & _lands_inside(values))
+
+
+def kitti_label(occ: Path, noc: Path) -> FlowLabel:
+    """Read KITTI's flow: `flow_occ` knows all labelled pixels, `flow_noc` the visible ones.
+
+    Without `flow_noc`, which pixels are visible is unknown.
+    """
+    flow, valid = read_kitti_png(occ)
+    if not noc.is_file():
+        return FlowLabel(flow, valid, None)
+    return FlowLabel(flow, valid, _matching(read_kitti_png(noc)[1], flow, noc))
+
+
+def _matching(mask: Bool, flow: Float, path: Path) -> Bool:
+    if mask.shape != flow.shape[:2]:
+        raise UserError(
+            f"{path}: {mask.shape[1]}x{mask.shape[0]}, but its flow is "
+            f"{flow.shape[1]}x{flow.shape[0]}"
+        )
+    return mask
+
+
+def _lands_inside(flow: Float) -> Bool:
+    height, width = flow.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    inside: Bool = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return inside
+
+
+def image_tensor(image: Bytes) -> Tensor:
+    """Return `(H, W, 3)` uint8 as `(1, 3, H, W)` in [0, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous() / 255
+
+
+def mask_tensor(mask: Bool | None) -> Tensor | None:
+    """Return `(H, W)` bool as `(1, 1, H, W)`."""
+    return None if mask is None else torch.from_numpy(mask)[None, None].clone()
+
+
+def flow_tensor(flow: Float) -> Tensor:
+    """Return `(H, W, 2)` flow as `(1, 2, H, W)`."""
+    return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
+
+
+def load_pair(sequence: Sequence, index: int) -> Pairs:
+    """Read frames `index` and `index + 1` of a sequence with their flow, as a batch of one."""
+    label = sequence.flow(index)
+    if label is None:
+        raise ValueError(f"the flow from frame {index} of {sequence.name} is not known")
+    if label.flow.shape[:2] != sequence.size:
+        raise UserError(
+            f"{sequence.name}: the flow from frame {index} is "
+            f"{label.flow.shape[1]}x{label.flow.shape[0]}, "
+            f"the frames are {sequence.size[1]}x{sequence.size[0]}"
+        )
+    return Pairs(
+        image_tensor(sequence.frame(index)),
+        image_tensor(sequence.frame(index + 1)),
+        flow_tensor(label.flow),
+        mask_tensor(label.valid),
+        mask_tensor(label.visible),
+    )
+
+
+def pairs_of(sequences: Iterable[Sequence], part: str = "") -> list[LabelledPair]:
+    """Return the pairs of neighbours whose flow is known."""
+    prefix = f"{part}/" if part else ""
+    return [
+        LabelledPair(
+            f"{prefix}{sequence.name}/{sequence.frame_name(index)}",
+            part,
+            lambda sequence=sequence, index=index: load_pair(sequence, index),  # type: ignore[misc]
+        )
+        for sequence in sequences
+        for index in sequence.labelled
+    ]

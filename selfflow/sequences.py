@@ -1,0 +1,273 @@
+"""Frames in order, from image files or a video file, decoded one at a time."""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from selfflow.io import IMAGE_SUFFIXES, Bool, Bytes, Float, image_size, read_image
+from selfflow.runs.errors import UserError
+
+# FFmpeg would report a damaged video on standard error by itself; read at the first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+
+class FlowLabel(NamedTuple):
+    """Known flow from one frame to another.
+
+    Attributes:
+        flow: `(H, W, 2)` pixels, finite everywhere.
+        valid: `(H, W)`, where `flow` is known.
+        visible: `(H, W)`, which pixels are seen in the other frame, or None if nobody knows.
+    """
+
+    flow: Float
+    valid: Bool
+    visible: Bool | None
+
+
+class Sequence(ABC):
+    """Frames of one size that follow one another in time."""
+
+    name: str
+    frame_rate: float | None = None  # frames a second, where the source tells
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of frames."""
+
+    @abstractmethod
+    def frame(self, index: int) -> Bytes:
+        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
+
+    def frame_name(self, index: int) -> str:
+        """Return what frame `index` is called: its file's name without suffix, else its number."""
+        return f"{index:05d}"
+
+    def flow(self, index: int) -> FlowLabel | None:
+        """Return the flow from frame `index` to the next, or None if it is not known."""
+        return None
+
+    @property
+    def labelled(self) -> Ordered[int]:
+        """The frames from which the flow to the next one is known."""
+        return ()
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        height, width = self.frame(0).shape[:2]
+        return height, width
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has {len(self)} frames, none has number {index}")
+
+    def _check_size(self, frame: Bytes, source: str) -> Bytes:
+        height, width = self.size
+        if frame.shape[:2] != (height, width):
+            raise UserError(
+                f"{source}: the frame is {frame.shape[1]}x{frame.shape[0]}, but sequence "
+                f"{self.name} began with {width}x{height}"
+            )
+        return frame
+
+
+class ImageSequence(Sequence):
+    """Frames that are image files.
+
+    Args:
+        name: what the sequence is called within its target.
+        paths: the files, in order.
+        labels: for some frames, a function that reads the flow to the next frame.
+        frame_rate: frames a second, where it is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Ordered[Path],
+        labels: Mapping[int, Callable[[], FlowLabel]] | None = None,
+        frame_rate: float | None = None,
+    ) -> None:
+        self.name = name
+        self.paths = list(paths)
+        self.labels = dict(labels or {})
+        self.frame_rate = frame_rate
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames, from the first one's header."""
+        return image_size(self.paths[0])
+
+    def frame(self, index: int) -> Bytes:
+        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
+        self._check_index(index)
+        return self._check_size(read_image(self.paths[index]), str(self.paths[index]))
+
+    def frame_name(self, index: int) -> str:
+        """Return the name of frame `index`'s file, without suffix."""
+        return self.paths[index].stem
+
+    def flow(self, index: int) -> FlowLabel | None:
+        """Return the flow from frame `index` to the next, or None if it is not known."""
+        return self.labels[index]() if index in self.labels else None
+
+    @property
+    def labelled(self) -> Ordered[int]:
+        """The frames from which the flow to the next one is known."""
+        return sorted(self.labels)
+
+
+class VideoFile(Sequence):
+    """Frames of a video file, decoded by OpenCV on demand.
+
+    Neighbours are read on; other frames are sought. The file is opened at first use, so that a
+    target of many thousand files costs nothing before it is read.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = name or path.stem
+        self._next = 0  # the frame that the decoder gives next
+
+    @cached_property
+    def _capture(self) -> cv2.VideoCapture:
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: there is no such file")
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise UserError(f"{self.path}: not a video that can be read, or a truncated one")
+        return capture
+
+    @cached_property
+    def _length(self) -> int:
+        announced = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if announced > 0 and self._decode(announced - 1) is not None:
+            return announced
+        # Some containers only estimate their length; more than 2 % less is a loss, not an estimate.
+        actual = self._count()
+        if actual == 0 or actual < announced - max(2, announced // 50):
+            raise UserError(
+                f"{self.path}: truncated, it announces {announced} frames and holds {actual}"
+            )
+        return actual
+
+    @cached_property
+    def frame_rate(self) -> float | None:  # type: ignore[override]
+        """Frames a second as the file states it, or None."""
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return rate if np.isfinite(rate) and rate > 0 else None
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames, from the first one."""
+        first = self._decode(0)
+        if first is None:
+            raise UserError(f"{self.path}: no frame can be decoded")
+        return first.shape[0], first.shape[1]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def frame(self, index: int) -> Bytes:
+        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
+        self._check_index(index)
+        frame = self._decode(index)
+        if frame is None:
+            raise UserError(f"{self.path}: frame {index} of {len(self)} cannot be decoded")
+        rgb = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+        return self._check_size(rgb, f"{self.path}, frame {index}")
+
+    def _decode(self, index: int) -> Bytes | None:
+        if index != self._next:
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        read, frame = self._capture.read()
+        self._next = index + 1 if read else -1
+        return np.asarray(frame, np.uint8) if read else None
+
+    def _count(self) -> int:
+        self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        self._next = -1
+        count = 0
+        while self._capture.grab():
+            count += 1
+        return count
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def video_files(folder: Path) -> list[Path]:
+    """Return the video files of a folder, by name; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def frame_runs(folder: Path) -> list[list[Path]]:
+    """Return the runs of two or more consecutive frames in a folder.
+
+    Frames are counted by the last number in their names that is not the same in all, so that
+    `0016E5_07959` (CamVid), `aachen_000000_000019_leftImg8bit` (Cityscapes) and `000157_10` (KITTI)
+    fall into their recordings. Names that differ in more than that number are of different runs,
+    and a run ends where the numbers jump. Files without numbers are taken by name.
+    """
+    patterns: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for path in image_files(folder):
+        patterns[(path.suffix.lower(), *re.split(r"\d+", path.stem))].append(path)
+    without_numbers = [key for key in patterns if len(key) == 2]
+    runs = [sorted(path for key in without_numbers for path in patterns.pop(key))]
+    for pattern in sorted(patterns):
+        runs.extend(_recordings(patterns[pattern]))
+    return [run for run in runs if len(run) > 1]
+
+
+def _recordings(paths: list[Path]) -> Iterator[list[Path]]:
+    """Divide files whose names differ in numbers alone into runs of consecutive ones."""
+    numbers = {path: tuple(map(int, re.findall(r"\d+", path.stem))) for path in paths}
+    columns = list(zip(*numbers.values(), strict=True))
+    counter = max(
+        (place for place, column in enumerate(columns) if len(set(column)) > 1), default=0
+    )
+    recordings: dict[tuple[int, ...], list[Path]] = defaultdict(list)
+    for path in sorted(paths, key=numbers.__getitem__):
+        recordings[numbers[path][:counter]].append(path)
+    for recording in recordings.values():
+        yield from _without_jumps(recording, [numbers[path][counter] for path in recording])
+
+
+def _without_jumps(paths: list[Path], numbers: list[int]) -> Iterator[list[Path]]:
+    """Cut a recording where its number jumps by more than twice the usual step."""
+    steps = np.diff(numbers)
+    usual = np.sort(steps)[(len(steps) - 1) // 2] if len(steps) else 0
+    cuts = [0, *(np.flatnonzero(steps > 2 * usual) + 1), len(paths)]
+    for start, end in pairwise(cuts):
+        yield paths[start:end]
+
+
+def image_sequences(
+    folder: Path, name: str, *, frame_rate: float | None = None
+) -> list[ImageSequence]:
+    """Return the sequences of a folder of frames: `name`, or `name/FIRST` if there are several."""
+    runs = frame_runs(folder)
+    if len(runs) == 1:
+        return [ImageSequence(name, runs[0], frame_rate=frame_rate)]
+    prefix = f"{name}/" if name else ""
+    return [ImageSequence(prefix + run[0].stem, run, frame_rate=frame_rate) for run in runs]
