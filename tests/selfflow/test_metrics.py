@@ -1,0 +1,117 @@
+"""Metrics against a loop over pixels, and against torchvision's definitions."""
+
+import math
+
+import pytest
+import torch
+
+from selfflow.metrics import GROUPS, MEASURES, Tally, endpoint_error, outlier
+
+
+def example(count, seed, scale=20.0):
+    generator = torch.Generator().manual_seed(seed)
+    flow = scale * torch.randn(count, 2, 12, 15, generator=generator)
+    prediction = flow + 3 * torch.randn(count, 2, 12, 15, generator=generator)
+    valid = torch.rand(count, 1, 12, 15, generator=generator) > 0.3
+    visible = torch.rand(count, 1, 12, 15, generator=generator) > 0.4
+    return prediction, flow, valid, visible
+
+
+def slow_means(images):
+    """Return (pooled, per image) by group and measure, from one list of pixels a group."""
+    pooled = {group: [] for group in GROUPS}
+    per_image = {group: [] for group in GROUPS}
+    for prediction, flow, valid, visible in images:
+        pixels = {group: [] for group in GROUPS}
+        for _, y, x in valid.nonzero().tolist():
+            (pu, pv), (u, v) = prediction[:, y, x].tolist(), flow[:, y, x].tolist()
+            error, motion = math.hypot(pu - u, pv - v), math.hypot(u, v)
+            values = (
+                error,
+                100.0 if error > 3 and error / motion > 0.05 else 0.0,
+                *(100.0 if error < limit else 0.0 for limit in (1, 3, 5)),
+            )
+            speed = "s0-10" if motion < 10 else "s10-40" if motion < 40 else "s40+"
+            seen = "visible" if visible[0, y, x] else "not visible"
+            for group in ("all", speed, seen):
+                pixels[group].append(values)
+        for group, rows in pixels.items():
+            pooled[group] += rows
+            if rows:
+                per_image[group].append([sum(c) / len(c) for c in zip(*rows, strict=True)])
+    return [
+        {g: [sum(c) / len(c) for c in zip(*rows, strict=True)] for g, rows in table.items()}
+        for table in (pooled, per_image)
+    ]
+
+
+def test_both_averages_equal_a_loop_over_pixels():
+    batches = [example(2, 0), example(1, 1, scale=40.0)]
+    tally = Tally()
+    for batch in batches:
+        tally.add(*batch)
+    images = [tuple(x[b] for x in batch) for batch in batches for b in range(len(batch[0]))]
+    for ours, theirs in zip((tally.pooled(), tally.per_image()), slow_means(images), strict=True):
+        for group in GROUPS:
+            values = [ours[group][measure] for measure in MEASURES]
+            assert values == pytest.approx(theirs[group], rel=1e-5), group
+    assert tally.pooled()["s40+"]["epe"] != pytest.approx(
+        tally.per_image()["s40+"]["epe"], rel=1e-2
+    )
+
+
+def test_pooled_values_follow_torchvisions_definitions():
+    """The metrics of its reference training: end-point error, n px accuracy and F1."""
+    prediction, flow, valid, visible = example(3, 2)
+    error = (prediction - flow).square().sum(1).sqrt()[valid[:, 0]]
+    length = flow.square().sum(1).sqrt()[valid[:, 0]]
+    expected = {
+        "epe": error.mean(),
+        "fl_all": 100 * ((error > 3) & (error / length > 0.05)).float().mean(),
+        "1px": 100 * (error < 1).float().mean(),
+        "3px": 100 * (error < 3).float().mean(),
+        "5px": 100 * (error < 5).float().mean(),
+    }
+    tally = Tally()
+    tally.add(prediction, flow, valid, visible)
+    ours = tally.pooled()["all"]
+    assert ours.pop("pixels") == valid.sum()
+    assert ours == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-5)
+
+
+def test_by_hand():
+    flow = torch.zeros(1, 2, 1, 4)
+    flow[0, 0] = torch.tensor([0.0, 100.0, 100.0, 20.0])
+    prediction = flow.clone()
+    prediction[0, 1] = torch.tensor([2.0, 4.0, 6.0, 4.0])
+    error = endpoint_error(prediction, flow)
+    assert error.flatten().tolist() == [2, 4, 6, 4]
+    # 4 px of 100 is less than 5 %.
+    assert outlier(error, flow).flatten().tolist() == [False, False, True, True]
+    tally = Tally()
+    tally.add(prediction, flow, None, None)
+    assert tally.pooled()["all"] == {
+        "epe": 4, "fl_all": 50, "1px": 0, "3px": 25, "5px": 75, "pixels": 4,
+    }  # fmt: skip
+    assert tally.pooled()["s40+"]["epe"] == 5
+    assert set(tally.pooled()) == {"all", "s0-10", "s10-40", "s40+"}, "visibility is not known"
+    assert [one["epe"] for one in tally.each()] == [4]
+
+
+def test_what_is_unknown_does_not_count_whatever_it_holds():
+    prediction, flow, valid, visible = example(1, 3)
+    reference, tally = Tally(), Tally()
+    reference.add(prediction, flow, valid, visible)
+    flow = torch.where(valid, flow, float("nan"))
+    prediction = torch.where(valid, prediction, float("inf"))
+    tally.add(prediction, flow, valid, visible)
+    assert tally.pooled() == reference.pooled()
+
+
+def test_an_image_without_pixels_in_a_group_is_left_out_of_its_mean():
+    still, fast = torch.zeros(1, 2, 4, 4), torch.full((1, 2, 4, 4), 40.0)
+    tally = Tally()
+    tally.add(still + 1, still, None, None)
+    tally.add(fast + 2, fast, None, None)
+    assert tally.per_image()["s40+"]["epe"] == pytest.approx(2 * math.sqrt(2))
+    assert tally.per_image()["all"]["epe"] == pytest.approx(1.5 * math.sqrt(2))
