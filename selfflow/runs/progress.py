@@ -28,7 +28,9 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
 def parse_duration(value: str | float) -> float:
     """Return the seconds of "2h", "90s", "1h30m", "1.5d" or a number; ValueError for the rest."""
-    text = re.sub(r"\s", "", str(value))
+    if isinstance(value, int | float):
+        return float(value)
+    text = re.sub(r"\s", "", value)
     parts = re.findall(r"(\d+(?:\.\d+)?)(min|[dhms]|)", text)
     if not text or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("a duration looks like 2h, 1h30m or 90s")
