@@ -7,7 +7,7 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -24,5 +24,6 @@ def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
     Parameters only: the statistics of batch normalisation are the target's own, from its own
     passes in training mode (as in BYOL's code).
     """
-    slow, fast = list(target.parameters()), list(online.parameters())
+    slow: list[Tensor] = list(target.parameters())
+    fast: list[Tensor] = list(online.parameters())
     torch._foreach_lerp_(slow, fast, 1 - momentum)

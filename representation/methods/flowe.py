@@ -1,0 +1,210 @@
+"""FlowE: features that move as the flow says (Xiong, Ren, Zeng and Urtasun, ICCV 2021).
+
+The online network sees a view of frame 1, the target network, its slow average, a view of frame 2.
+Its features, read where the flow and the views' affine maps lead, are to be predicted at every
+position that both views show. No negatives; BYOL's predictor and momentum keep it from collapse.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from representation.collapse import spread
+from representation.correspondence import View, correspondence
+from representation.encoder import Encoder, cell_positions, read_features
+from representation.heads import perceptron
+from representation.lars import lars_groups
+from representation.method import Frames, Method
+from representation.momentum import follow, target_of
+from representation.settings import PretrainSettings
+from representation.views import draw_crops, make_view
+from selfflow.flow import pixel_grid, sample, visible_by_consistency
+from selfflow.losses import masked_mean
+from selfflow.random import purpose
+from selfflow.runs.config import Config
+from selfflow.runs.schedule import cosine
+
+
+class FlowESettings(Config):
+    """What is FlowE's own. Off, `pixels` and `flow` are the ablations of table 3."""
+
+    momentum: float = Field(
+        0.996, ge=0, le=1, description="of the target network at the start; rises to 1"
+    )
+    loss_at: Literal["pixels", "cells"] = Field(
+        "pixels", description="compare at all pixels (algorithm 1) or at the feature cells"
+    )
+    symmetric: bool = Field(False, description="also predict frame 1 from frame 2")
+    dense: bool = Field(True, description="off: compare the means of the feature maps")
+    flow: bool = Field(True, description="off: both views show frame 1")
+    relative: float = Field(0.01, ge=0, description="occlusion: share of the flow's square")
+    absolute: float = Field(0.5, ge=0, description="occlusion: allowed square error, px²")
+
+
+class FlowEPretraining(PretrainSettings):
+    """The configuration of a FlowE run."""
+
+    flowe: FlowESettings = FlowESettings()
+
+
+@dataclass(frozen=True)
+class Match:
+    """Positions of one view, where the other view shows them, and whether it does.
+
+    Attributes:
+        positions: `(1, 2, h', w')` pixels.
+        targets: `(B, 2, h', w')` pixels.
+        valid: `(B, 1, h', w')` bool.
+    """
+
+    positions: Tensor
+    targets: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class ViewPair:
+    """Two views and how they correspond; `backward` is None unless the loss is symmetric."""
+
+    view1: View
+    view2: View
+    forward: Match
+    backward: Match | None
+
+
+class FlowE(Method):
+    """The step of FlowE (algorithm 1)."""
+
+    Settings = FlowEPretraining
+
+    def __init__(self, settings: FlowEPretraining, device: torch.device) -> None:
+        self.settings = settings
+        own, heads = settings.flowe, settings.heads
+        self.uses_flow = own.flow and own.dense
+        self.encoder = Encoder(settings.encoder.architecture, settings.encoder.stride)
+        projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
+        self.online = nn.ModuleDict({"encoder": self.encoder, "projector": projector}).to(device)
+        self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)
+        self.target = target_of(self.online)
+        self.modules = {
+            "online": self.online,
+            "predictor": self.predictor,
+            "target": self.target,
+        }
+        self.latest: ViewPair | None = None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return encoder, projector and predictor; the target is moved by `after_step`."""
+        return lars_groups([self.online, self.predictor])
+
+    def momentum(self, step: int) -> float:
+        """Return the target's momentum after `step`, BYOL's half cosine up to 1."""
+        return cosine(step, self.settings.loop.steps, self.settings.flowe.momentum, 1.0)
+
+    @torch.no_grad()
+    def prepare(self, frames: Frames) -> ViewPair:
+        """Return two views of the pairs and how they correspond."""
+        own, views = self.settings.flowe, self.settings.views
+        height, width = frames.image1.shape[-2:]
+        crop = draw_crops(frames.keys, (height, width), views)
+        frame2 = frames.image2 if own.flow else frames.image1
+        view1 = make_view(frames.image1, purpose(frames.keys, "view", 1), crop, views)
+        view2 = make_view(frame2, purpose(frames.keys, "view", 2), crop, views)
+        forward = self._match(view1, view2, frames.forward, frames.backward)
+        backward = None
+        if own.symmetric:
+            backward = self._match(view2, view1, frames.backward, frames.forward)
+        return ViewPair(view1, view2, forward, backward)
+
+    def _match(
+        self, view1: View, view2: View, flow: Tensor | None, reverse: Tensor | None
+    ) -> Match:
+        own, stride = self.settings.flowe, self.encoder.stride
+        height, width = view1.images.shape[-2:]
+        if own.loss_at == "pixels":
+            positions = pixel_grid(height, width, device=view1.images.device)
+        else:
+            cells = (-(-height // stride), -(-width // stride))
+            positions = cell_positions(*cells, stride, device=view1.images.device)
+        visible = None
+        if self.uses_flow:
+            if flow is None or reverse is None:
+                raise ValueError("FlowE needs the flow of its frames, both ways")
+            visible = visible_by_consistency(
+                flow, reverse, relative=own.relative, absolute=own.absolute
+            )
+        return Match(positions, *correspondence(view1, view2, positions, flow, visible))
+
+    def step(self, batch: ViewPair, step: int) -> dict[str, Tensor]:
+        """Return the loss, the spread of the target's projections and the share of valid places.
+
+        With `symmetric`, the mean of both directions.
+        """
+        self.latest = batch
+        ways = [self._one_way(batch.view1, batch.view2, batch.forward)]
+        if batch.backward is not None:
+            ways.append(self._one_way(batch.view2, batch.view1, batch.backward))
+        return {name: torch.stack([way[name] for way in ways]).mean() for name in ways[0]}
+
+    def _one_way(self, view1: View, view2: View, match: Match) -> dict[str, Tensor]:
+        prediction = self.predictor(self._project(self.online, view1.images))
+        with torch.no_grad():
+            projection = self._project(self.target, view2.images)
+        if self.settings.flowe.dense:
+            loss = equivariance_loss(prediction, projection, match, self.encoder.stride)
+        else:
+            loss = distance(prediction, projection).mean()
+        valid = match.valid.float().mean()
+        return {"loss": loss, "spread": spread(projection), "valid": valid}
+
+    def _project(self, network: nn.ModuleDict, images: Tensor) -> Tensor:
+        features = network["encoder"](images)
+        if not self.settings.flowe.dense:
+            features = features.mean((2, 3), keepdim=True)
+        projected: Tensor = network["projector"](features)
+        return projected
+
+    def after_step(self, step: int) -> None:
+        """Let the target follow the online network, after the optimiser's step as in BYOL."""
+        follow(self.target, self.online, self.momentum(step))
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Return the latest batch's first pair: view 1, view 2, and view 2 as seen from view 1.
+
+        Invalid places of the last one are black.
+        """
+        if self.latest is None:
+            return {}
+        view1, view2, match = self.latest.view1, self.latest.view2, self.latest.forward
+        size = view1.images.shape[-2:]
+        aligned = sample(view2.images[:1], match.targets[:1]) * match.valid[:1]
+        aligned = F.interpolate(aligned, size, mode="nearest")
+        return {"views": torch.cat((view1.images[0], view2.images[0], aligned[0]), 2)}
+
+
+def distance(prediction: Tensor, projection: Tensor) -> Tensor:
+    """Return |p̃ - z̃|² of the normalised vectors, `(B, C, H, W)` to `(B, 1, H, W)`; 0 to 4."""
+    cosine_similarity = F.cosine_similarity(prediction.float(), projection.float(), dim=1)
+    return (2 - 2 * cosine_similarity)[:, None]
+
+
+def equivariance_loss(prediction: Tensor, projection: Tensor, match: Match, stride: int) -> Tensor:
+    """Return the mean distance at all valid positions of the batch (equation 5), a scalar.
+
+    Algorithm 1 first upsamples both feature maps to the image's size and then warps the second.
+    Reading the projections at T(u) right away is the same: cells are centred on whole pixels, so
+    the upsampled map is bilinear between neighbouring pixels.
+
+    Args:
+        prediction: p1, `(B, C, h, w)`, from view 1.
+        projection: z2, `(B, C, h, w)`, from view 2.
+        match: where they are compared.
+        stride: of the feature maps.
+    """
+    predicted = read_features(prediction, match.positions, stride)
+    found = read_features(projection, match.targets, stride)
+    return masked_mean(distance(predicted, found), match.valid)

@@ -1,0 +1,64 @@
+"""Settings that every pre-training method shares; a method adds a table of its own."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from representation.encoder import Architecture, Stride
+from representation.views import ViewSettings
+from selfflow.runs.config import Config
+from selfflow.runs.loop import LoopSettings
+
+
+class EncoderSettings(Config):
+    """The network that is trained."""
+
+    architecture: Architecture = Field("resnet50", description="a ResNet of torchvision's")
+    stride: Stride = Field(8, description="pixels from one feature cell to the next")
+    init: str = Field("random", description="first weights: random, a name in the store, a file")
+
+
+class HeadSettings(Config):
+    """Projector and predictor; the defaults are BYOL's."""
+
+    hidden: int = Field(4096, ge=1, description="width of the hidden layer")
+    out: int = Field(256, ge=1, description="width of the projection")
+
+
+class LarsSettings(Config):
+    """The optimiser; the defaults are FlowE's, section 4.3."""
+
+    learning_rate: float = Field(0.1, gt=0, description="at its peak; falls along half a cosine")
+    warmup: int = Field(0, ge=0, description="steps in which the learning rate rises linearly")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the gradients")
+    weight_decay: float = Field(1e-6, ge=0, description="not for biases and normalisation")
+    trust: float = Field(1e-3, gt=0, description="size of a step relative to the weights")
+
+
+class FrameSettings(Config):
+    """Which frames are looked at."""
+
+    short_side: int | None = Field(
+        None, ge=16, description="frames are reduced to this short side; not set: as they are"
+    )
+    gap: int = Field(1, ge=1, description="frames from the first of a pair to the second")
+    batch_size: int = Field(16, ge=1, description="pairs in a step")
+
+
+class PretrainSettings(Config):
+    """Everything that decides what a pre-training run computes."""
+
+    method: str = "flowe"
+    target: str | None = Field(None, description="not set: the target of the flow model")
+    flow_model: str | None = Field(None, description="a path, a name in the store, a built-in")
+    flow_iterations: int = Field(12, ge=1, description="updates of RAFT")
+    cache_flow: bool = Field(True, description="compute the flow of a pair once, keep it on disk")
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    data_root: Path | None = None
+    frames: FrameSettings = FrameSettings()
+    views: ViewSettings = ViewSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    heads: HeadSettings = HeadSettings()
+    optimizer: LarsSettings = LarsSettings()
+    loop: LoopSettings = LoopSettings()
