@@ -8,11 +8,11 @@ caller reduces them, with `masked_mean` or `masked_mean_each`.
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from selfflow.flow import round_trip_error, stays_inside
+from selfflow.runs.distributed import all_reduce_sum, world_size
 
 # Luma of ITU-R BT.601, as in torchvision's and TensorFlow's conversion to grey.
 LUMA = (0.299, 0.587, 0.114)
@@ -31,15 +31,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
     `mask` is bool or a weight, and is broadcast. No gradient passes through it. With several
     processes it is the mean over all of them, the same number in each; its gradient is scaled so
-    that the average over the processes, which DDP takes, is the gradient of that mean.
+    that its average over the processes (see `selfflow.runs.distributed`) is that mean's gradient.
     """
     weight = mask.detach().to(values.dtype).expand_as(values)
     numerator, denominator = (values * weight).sum(), weight.sum()
-    if dist.is_available() and dist.is_initialized():
-        totals = torch.stack((numerator.detach(), denominator))
-        dist.all_reduce(totals)
-        gradient = (numerator - numerator.detach()) * dist.get_world_size()
-        numerator, denominator = totals[0] + gradient, totals[1]
+    if world_size() > 1:
+        total, denominator = all_reduce_sum(torch.stack((numerator, denominator)))
+        numerator = total + (numerator - numerator.detach()) * world_size()
     return numerator / denominator.clamp(min=1e-6)
 
 
