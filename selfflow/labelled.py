@@ -86,9 +86,9 @@ def image_tensor(image: Bytes) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous() / 255
 
 
-def mask_tensor(mask: Bool | None) -> Tensor | None:
+def mask_tensor(mask: Bool) -> Tensor:
     """Return `(H, W)` bool as `(1, 1, H, W)`."""
-    return None if mask is None else torch.from_numpy(mask)[None, None].clone()
+    return torch.from_numpy(mask)[None, None]
 
 
 def flow_tensor(flow: Float) -> Tensor:
@@ -112,7 +112,7 @@ def load_pair(sequence: Sequence, index: int) -> Pairs:
         image_tensor(sequence.frame(index + 1)),
         flow_tensor(label.flow),
         mask_tensor(label.valid),
-        mask_tensor(label.visible),
+        None if label.visible is None else mask_tensor(label.visible),
     )
 
 

@@ -1,0 +1,158 @@
+"""Which pairs of a target's frames are worth learning from."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from selfflow.random import key, purpose, uniform
+from selfflow.runs.errors import UserError
+from selfflow.runs.progress import progress
+from selfflow.sequences import Sequence as FrameSequence
+from selfflow.shots import Thumbnail, is_cut, is_static, thumbnail
+from selfflow.video import Target
+
+
+class PairAddress(NamedTuple):
+    """Where a pair of frames is found: sequence, first and second frame. A list in JSON."""
+
+    sequence: str
+    first: int
+    second: int
+
+
+def pairs_from_json(items: object, source: str) -> list[PairAddress]:
+    """Return the addresses of a list of [sequence, first, second]; UserError naming `source`."""
+    try:
+        assert isinstance(items, list)
+        return [PairAddress(str(name), int(first), int(second)) for name, first, second in items]
+    except (AssertionError, TypeError, ValueError):
+        raise UserError(f"{source}: not a list of [sequence, first, second]") from None
+
+
+def find_pairs(
+    target: Target,
+    gap: int | Sequence[int] = 1,
+    *,
+    skip_static: bool = True,
+    skip_cuts: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[PairAddress]:
+    """Return the usable pairs of a target, by sequence, then by time.
+
+    Every pair is looked at (see `selfflow.shots`), one frame after the other.
+
+    Args:
+        target: where the frames are.
+        gap: how many frames lie between the first and the second, plus one; or several such gaps.
+        skip_static: leave out pairs between which nothing moves.
+        skip_cuts: leave out pairs of different shots.
+        limit: look at no more than so many pairs, spread over the target (`spread`); where there
+            are more sequences than that, only so many are opened.
+        seed: which ones, with `limit`.
+
+    Raises:
+        UserError: no pair is left, a gap is less than 1, or frames cannot be read.
+    """
+    gaps = sorted({gap} if isinstance(gap, int) else set(gap))
+    if not gaps or gaps[0] < 1:
+        raise UserError(f"a gap between frames is at least 1, got {gap}")
+    sequences: Sequence[FrameSequence] = target.sequences
+    if limit is not None and limit < len(sequences):
+        sequences = [sequences[place] for place in _evenly(len(sequences), limit, 0.5)]
+    pairs = [
+        PairAddress(sequence.name, first, first + step)
+        for sequence in sequences
+        for first in range(len(sequence))
+        for step in gaps
+        if first + step < len(sequence)
+    ]
+    if limit is not None:
+        pairs = spread(pairs, limit, seed)
+    tests = [test for test, asked in ((is_static, skip_static), (is_cut, skip_cuts)) if asked]
+    usable = _passing(target, pairs, tests) if tests else pairs
+    if not usable:
+        wanted = " or ".join(map(str, gaps))
+        reason = f"all {len(pairs)} are static or shot cuts" if pairs else "sequences are too short"
+        raise UserError(f"target {target.name}: no pair of frames {wanted} apart ({reason})")
+    return usable
+
+
+_Test = Callable[[Thumbnail, Thumbnail], bool]
+
+
+def _passing(
+    target: Target, pairs: Sequence[PairAddress], tests: Iterable[_Test]
+) -> list[PairAddress]:
+    """Return the pairs for which no test is true, looking at frames in the order of time."""
+    by_sequence = _by_sequence(pairs)
+    frames = {
+        name: sorted({index for pair in own for index in pair[1:]})
+        for name, own in by_sequence.items()
+    }
+    refused: set[PairAddress] = set()
+    with progress(f"pairs of {target.name}", sum(map(len, frames.values()))) as bar:
+        for name, own in by_sequence.items():
+            ending = defaultdict(list)
+            for pair in own:
+                ending[pair.second].append(pair)
+            furthest = max(pair.second - pair.first for pair in own)
+            seen: dict[int, Thumbnail] = {}
+            for index in frames[name]:
+                seen[index] = thumbnail(target[name].frame(index))
+                for pair in ending[index]:
+                    if any(test(seen[pair.first], seen[index]) for test in tests):
+                        refused.add(pair)
+                seen = {at: small for at, small in seen.items() if at > index - furthest}
+                bar.advance()
+    return [pair for pair in pairs if pair not in refused]
+
+
+def spread(pairs: Sequence[PairAddress], count: int, seed: int = 0) -> list[PairAddress]:
+    """Return `count` of the pairs, spread evenly over sequences and, within each, over time.
+
+    All sequences give the same number, as far as they have it; if there are more sequences than
+    `count`, an even choice of them gives one pair each. The seed shifts the choice. The order of
+    the pairs is kept; all are returned if there are no more than `count`.
+    """
+    if count < 1:
+        raise ValueError(f"at least one pair is needed, got a count of {count}")
+    if count >= len(pairs):
+        return list(pairs)
+    groups = list(_by_sequence(pairs).values())
+    keys = purpose(key(seed, torch.arange(len(groups) + 1)), "spread")
+    offsets = uniform(keys, 1)[:, 0].tolist()
+    shares = _shares([len(group) for group in groups], count, offsets[-1])
+    chosen: set[PairAddress] = set()
+    for group, share, offset in zip(groups, shares, offsets, strict=False):
+        chosen.update(group[place] for place in _evenly(len(group), share, offset))
+    return [pair for pair in pairs if pair in chosen]
+
+
+def _by_sequence(pairs: Iterable[PairAddress]) -> dict[str, list[PairAddress]]:
+    groups: dict[str, list[PairAddress]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.sequence].append(pair)
+    return groups
+
+
+def _evenly(length: int, count: int, offset: float) -> list[int]:
+    """Return `count` of `length` places, evenly spaced, shifted by `offset` in [0, 1)."""
+    return [int((number + offset) * length / count) for number in range(count)]
+
+
+def _shares(available: Sequence[int], count: int, offset: float) -> list[int]:
+    """Divide `count` among groups as evenly as what they have allows."""
+    shares = [0] * len(available)
+    while left := count - sum(shares):
+        open_groups = [n for n, size in enumerate(available) if shares[n] < size]
+        if left < len(open_groups):
+            for place in _evenly(len(open_groups), left, offset):
+                shares[open_groups[place]] += 1
+        else:
+            each = left // len(open_groups)
+            for n in open_groups:
+                shares[n] += min(each, available[n] - shares[n])
+    return shares
