@@ -1,0 +1,226 @@
+"""Training without labels: crops with surroundings, each term, the timetable, and learning."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from selfflow.augment import Augmentation, Geometry
+from selfflow.flow import consistent, warp
+from selfflow.frames import FrameBatches, FrameCache, PairAddress
+from selfflow.losses import census, inner, masked_mean, smoothness
+from selfflow.objective import (
+    ObjectiveSettings,
+    student_flow,
+    student_mask,
+    student_view,
+    swap,
+    teacher_mask,
+)
+from selfflow.photometry import Colors
+from selfflow.raft import raft_large, raft_small
+from selfflow.runs.loop import LoopSettings, fit
+from selfflow.sequences import Sequence
+from selfflow.unsupervised import SelfSupervised, SelfSupervision, freeze_batch_norm
+from selfflow.video import Target
+from selfflow.windows import WindowBatches, Windows
+
+STILL = Geometry(
+    flip_horizontal=0, flip_vertical=0, zoom=(0, 0), stretch=0, rotation=0,
+    relative_zoom=0, relative_rotation=0, relative_translation=0,
+)  # fmt: skip
+PLAIN = Colors(
+    brightness=0, contrast=0, saturation=0, hue=0, gamma=0, asymmetric=0, noise=0, erase=0
+)
+MOTION = (4, 2)  # pixels right and down, from one frame to the next
+
+
+class Panning(Sequence):
+    """A smooth texture that moves by MOTION from frame to frame."""
+
+    def __init__(self, name, height, width, seed=0):
+        self.name, self.shape = name, (height, width)
+        noise = np.random.default_rng(seed).random((200, 200, 3), np.float32)
+        noise = torch.from_numpy(noise).permute(2, 0, 1)[None]
+        noise = torch.nn.functional.avg_pool2d(noise, 5, stride=1)
+        noise = (noise - noise.mean()) / noise.std() * 0.2 + 0.5
+        self.texture = (noise[0].permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy()
+
+    def __len__(self):
+        return 6
+
+    def frame(self, index):
+        top, left = 40 - MOTION[1] * index, 40 - MOTION[0] * index
+        return self.texture[top : top + self.shape[0], left : left + self.shape[1]]
+
+
+def batches(augmentation=None, crop=(64, 64), margin=(16, 24), size=2, seed=0):
+    target = Target("panning", (Panning("a", 96, 112), Panning("b", 80, 100, seed=1)))
+    pairs = [PairAddress(s.name, i, i + 1) for s in target.sequences for i in range(5)]
+    frames = FrameBatches(FrameCache(target), pairs, seed, size)
+    augmentation = augmentation or Augmentation(geometry=STILL, colors=PLAIN)
+    return WindowBatches(frames, augmentation, crop, margin)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return raft_small()
+
+
+def test_windows_are_the_frames_around_their_crops():
+    source = batches()
+    batch = source(3)
+    assert batch.plain1.shape == (2, 3, 64, 64)
+    assert batch.around1.shape == (2, 3, 96, 112)
+    for b, address in enumerate(source.frames.addresses(3)):
+        frame = source.frames.cache.frame(address.sequence, address.first) / 255
+        rows, columns = (batch.known1[b, 0].any(1 - axis).sum().item() for axis in (0, 1))
+        known = batch.around1[b][:, batch.known1[b, 0]].view(3, rows, columns)
+        places = [
+            (y, x)
+            for y in range(frame.shape[1] - rows + 1)
+            for x in range(frame.shape[2] - columns + 1)
+            if (frame[:, y : y + rows, x : x + columns] - known).abs().max() < 1e-3
+        ]
+        assert len(places) == 1
+        unknown = batch.around1[b][:, ~batch.known1[b, 0]]
+        assert (unknown.abs() < 1e-3).all()
+    torch.testing.assert_close(batch.seen1, batch.plain1, atol=1e-5, rtol=0)
+
+
+def test_colours_change_what_is_seen_and_nothing_else():
+    plain, changed = batches()(0), batches(Augmentation(geometry=STILL))(0)
+    torch.testing.assert_close(changed.around1, plain.around1)
+    torch.testing.assert_close(changed.around2, plain.around2)
+    assert (changed.seen1 - plain.seen1).abs().mean() > 0.01
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    one, other = batches(Augmentation()), batches(Augmentation())
+    other(0)
+    assert torch.equal(one(5).seen2, other(5).seen2)
+    assert torch.equal(one(5).around1, other(5).around1)
+    assert not torch.equal(one(5).seen2, one(6).seen2)
+
+
+def true_flow(count, backward=True):
+    forward = torch.tensor(MOTION).float().view(1, 2, 1, 1).expand(count, 2, 64, 64)
+    return torch.cat((forward, -forward)) if backward else forward
+
+
+def test_flow_that_leaves_the_crop_is_judged_by_the_window(network):
+    batch = batches()(0)
+    task = SelfSupervised(network, SelfSupervision(), 10)
+    part = task._explain(batch, true_flow(2), 0)
+    # Perfect flow: the least census penalty, nearly everywhere.
+    assert part["photometric"] < 0.01**0.4 + 0.3
+    assert part["covered"] > 0.9
+    without = replace(batch, known1=batch.known1 & False, known2=batch.known2 & False)
+    assert task._explain(without, true_flow(2), 0)["covered"] == 0
+
+
+def test_each_term_is_the_losses_of_whole_frames_where_there_is_no_margin(network):
+    batch = batches(margin=(0, 0))(0)
+    flow = true_flow(2) + 0.3 * torch.randn(
+        4, 2, 64, 64, generator=torch.Generator().manual_seed(1)
+    )
+    images, other = torch.cat((batch.plain1, batch.plain2)), torch.cat((batch.plain2, batch.plain1))
+    part = SelfSupervised(network, SelfSupervision(), 10)._explain(batch, flow, 0)
+    position_inside = warp(torch.ones_like(images[:, :1]), flow) > 0.999
+    mask = inner((consistent(flow, swap(flow)) & position_inside).float(), 3)
+    expected = masked_mean(census(images, warp(other, flow)), mask)
+    torch.testing.assert_close(part["photometric"], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(part["smoothness"], smoothness(images, flow).mean())
+
+
+def test_the_loss_weighs_terms_and_iterations(network):
+    settings = SelfSupervision(
+        iterations=3,
+        gamma=0.5,
+        distillation_start=0,
+        distillation_ramp=0,
+        terms=ObjectiveSettings(photometric=2, smoothness=3, distillation=5),
+    )
+    batch = batches(Augmentation())(1)
+    task = SelfSupervised(network, settings, 10)
+    result = task.step(batch, 4)
+    with torch.no_grad():
+        flows = network.predictions(batch.seen1, batch.seen2, 3, bidirectional=True)
+        teacher = torch.cat(network.bidirectional(batch.plain1, batch.plain2, 3))
+        views = student_view(batch.seen1), student_view(batch.seen2)
+        students = network.predictions(views[0], views[1], 3, bidirectional=True)
+        expected = 0
+        for i in range(3):
+            part = task._explain(batch, flows[i], 4)
+            mask = teacher_mask(teacher, swap(teacher), settings.terms)
+            mask = mask * student_mask(students[i], swap(students[i]), settings.terms)
+            distance = ((student_flow(teacher) - students[i]).square() + 1e-6).sqrt()
+            total = 2 * part["photometric"] + 3 * part["smoothness"] + 5 * (mask * distance).mean()
+            expected = expected + 0.5 ** (2 - i) * total
+    torch.testing.assert_close(result["loss"].detach(), expected)
+    assert result["loss"].requires_grad
+
+
+def test_the_timetable(network):
+    settings = SelfSupervision(
+        iterations=1, occlusion_start=0.5, distillation_start=0.6, distillation_ramp=0.2
+    )
+    task = SelfSupervised(network, settings, 100)
+    strengths = [task._distillation_strength(step) for step in (0, 60, 70, 80, 99)]
+    assert strengths == pytest.approx([0, 0, 0.5, 1, 1])
+    flow = torch.full((4, 2, 64, 64), 3.0)  # forward and backward contradict each other
+    batch = batches()(0)
+    covered = [task._explain(batch, flow, step)["covered"] for step in (49, 50)]
+    assert covered[0] > 0.9
+    assert covered[1] < 0.2  # only what leaves the crop
+
+
+def test_the_teacher_gets_no_gradient(network):
+    batch = batches(Augmentation())(0)
+    task = SelfSupervised(
+        network, SelfSupervision(iterations=1, distillation_start=0, distillation_ramp=0), 10
+    )
+    calls = []
+    original = network.bidirectional
+    network.bidirectional = lambda *a: calls.append(torch.is_grad_enabled()) or original(*a)
+    task.step(batch, 0)["loss"].backward()
+    assert calls == [False]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_training_explains_the_frames_better(network):
+    source = batches(size=2, crop=(64, 64))
+    settings = SelfSupervision(iterations=3, terms=ObjectiveSettings(smoothness=0.1))
+    task = SelfSupervised(network, settings, 1000)
+    fixed = source(0)
+    before = task.step(fixed, 0)["loss"].item()
+    optimizer = torch.optim.AdamW(network.parameters())
+    loop = LoopSettings(steps=16)
+    fit(task, lambda step: fixed, optimizer=optimizer, learning_rate=lambda s: 5e-4, settings=loop)
+    after = task.step(fixed, 0)["loss"].item()
+    assert after < before - 0.1
+
+
+def test_pictures_show_both_frames_and_the_flow(network):
+    task = SelfSupervised(network, SelfSupervision(iterations=1), 10)
+    assert task.pictures() == {}
+    task.step(batches()(0), 0)
+    (picture,) = task.pictures().values()
+    assert picture.shape == (3, 64, 3 * 64)
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    network = raft_large().train()
+    freeze_batch_norm(network)
+    before = {k: v.clone() for k, v in network.named_buffers() if "running" in k}
+    assert before
+    network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64), 1)
+    assert all(torch.equal(v, before[k]) for k, v in network.named_buffers() if "running" in k)
+
+
+def test_a_batch_moves_as_a_whole():
+    moved = batches()(0).to("meta")
+    assert isinstance(moved, Windows)
+    assert moved.plain1.device.type == moved.known2.device.type == "meta"
