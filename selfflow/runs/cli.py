@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from selfflow.runs.config import Config, explain, load, to_toml
+from selfflow.runs.config import Config, load, to_toml
 from selfflow.runs.devices import pick_device
 from selfflow.runs.errors import DivergedError, UserError
+from selfflow.runs.problems import explain
 from selfflow.runs.progress import console
 from selfflow.runs.run import to_json
 

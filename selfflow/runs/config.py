@@ -6,10 +6,8 @@ the device, the file, the flags, `--set key=value`.
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -17,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from selfflow.runs.errors import UserError
 from selfflow.runs.parameter import check_pair, metadata
+from selfflow.runs.problems import Layer, explain, suggestion, unknown_key
 
 
 class Config(BaseModel):
@@ -35,8 +34,6 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-_UNIONS = (Union, UnionType)
-Layer = tuple[str, dict[str, Any]]  # where values come from, as an error names it, and the values
 
 
 def load(
@@ -127,68 +124,16 @@ def to_toml(config: Config) -> str:
     return "\n".join(_toml_lines(config, "")).strip() + "\n"
 
 
-def explain(error: ValidationError, layers: Sequence[Layer] = ()) -> str:
-    """Return the first problem of a failed validation in one line that names place and key."""
-    first = error.errors()[0]
-    dotted = ".".join(str(part) for part in first["loc"])
-    places = [name for name, values in layers if _holds(values, first["loc"])]
-    prefix = f"{places[-1]}: " if places else ""
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return f"{prefix}{dotted} is not given"
-    if first["type"] == "extra_forbidden":
-        return f"{prefix}unknown key {dotted}"
-    return f"{prefix}{dotted} = {_shown(first['input'])}: {problem[0].lower() + problem[1:]}"
-
-
 def _validate(kind: type[C], layers: Sequence[Layer]) -> C:
     merged: dict[str, Any] = {}
     for place, values in layers:
-        if unknown := _unknown_key(kind, values):
-            raise UserError(f"{place}: unknown key {unknown}; {_suggestion(kind, unknown)}")
+        if unknown := unknown_key(kind, values):
+            raise UserError(f"{place}: unknown key {unknown}; {suggestion(kind, unknown)}")
         merged = _merge(merged, values)
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
         raise UserError(explain(error, layers)) from error
-
-
-def _unknown_key(kind: type[Config], values: Mapping[str, Any], prefix: str = "") -> str | None:
-    for name, value in values.items():
-        if name not in kind.model_fields:
-            return prefix + name
-        group = _group(kind, name)
-        if group is not None and isinstance(value, Mapping):
-            unknown = _unknown_key(group, value, f"{prefix}{name}.")
-            if unknown is not None:
-                return unknown
-    return None
-
-
-def _suggestion(kind: type[Config], unknown: str) -> str:
-    names = list(_names(kind, ""))
-    last = unknown.rpartition(".")[2]
-    by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
-    if close := get_close_matches(unknown, names, 1):
-        return f"did you mean {close[0]}?"
-    if close := get_close_matches(last, by_last, 1):
-        return f"did you mean {by_last[close[0]]}?"
-    return "known keys are " + ", ".join(kind.model_fields)
-
-
-def _names(kind: type[Config], prefix: str) -> Iterator[str]:
-    for name in kind.model_fields:
-        yield prefix + name
-        if (group := _group(kind, name)) is not None:
-            yield from _names(group, f"{prefix}{name}.")
-
-
-def _group(kind: type[Config], name: str) -> type[Config] | None:
-    """Return the class of a nested group, also of one that may be None; None for a plain value."""
-    annotation = kind.model_fields[name].annotation
-    choices = get_args(annotation) if get_origin(annotation) in _UNIONS else (annotation,)
-    groups = [c for c in choices if isinstance(c, type) and issubclass(c, Config)]
-    return groups[0] if groups else None
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -210,20 +155,6 @@ def _merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]
             value = _merge(old, value)
         merged[name] = value
     return merged
-
-
-def _holds(values: Any, path: Sequence[int | str]) -> bool:
-    for part in path:
-        try:
-            values = values[part]
-        except (LookupError, TypeError):
-            return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _toml_lines(config: Config, prefix: str) -> Iterator[str]:

@@ -42,7 +42,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 
 def format_duration(seconds: float) -> str:
     """Return a duration to two units: "2h 05m", "1m 30s", "4.2s"."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     minutes = round(seconds) // 60
     if minutes < 60:

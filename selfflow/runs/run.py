@@ -4,22 +4,19 @@ import json
 import math
 import os
 import pickle
-import platform
 import shutil
-import sys
-import time
 import tomllib
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from selfflow.runs.config import Config, read_toml, to_toml
+from selfflow.runs.environment import environment, now
 from selfflow.runs.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 MAY_DIFFER = frozenset(
     {"steps", "budget", "device", "log_every", "save_every", "prefetch", "trials", "workers"}
 )
-_PACKAGES = ("selfflow", "torch", "torchvision", "numpy", "opencv-python-headless", "optuna")
 
 
 def home() -> Path:
@@ -110,16 +106,16 @@ class Run:
                 another configuration, or cannot be written.
         """
         text = to_toml(config)
-        environment = path / "environment.json"
-        if environment.exists():
+        record_path = path / "environment.json"
+        if record_path.exists():
             _check_same(path, kind, text, may_differ)
-            record = _read_json(environment)
-            record["continued"] = [*record.get("continued", []), _now()]
+            record = _read_json(record_path)
+            record["continued"] = [*record.get("continued", []), now()]
         else:
             _check_free(path)
-            record = _environment(kind, getattr(config, "seed", None))
+            record = environment(kind, getattr(config, "seed", None))
         write_text(path / "config.toml", text)
-        write_text(environment, to_json(record))
+        write_text(record_path, to_json(record))
         return cls(path)
 
     def write_text(self, name: str, text: str) -> None:
@@ -185,32 +181,12 @@ def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -
 
 def _check_free(path: Path) -> None:
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists and is not a run; choose another --out")
+        found = [each.name for each in path.iterdir()] if path.exists() else []
+        # A run that was killed while it was being made has left no more than config.toml.
+        if any(name != "config.toml" and not name.startswith(".") for name in found):
+            raise UserError(f"{path} is neither empty nor a run; choose another --out")
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror}") from error
-
-
-def _environment(kind: str, seed: int | None) -> dict[str, Any]:
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "kind": kind,
-        "started": _now(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "seed": seed,
-        "versions": {**versions, "python": platform.python_version()},
-        "system": platform.platform(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

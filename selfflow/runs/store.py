@@ -70,12 +70,19 @@ def find_model(name: str | Path) -> Path:
 
 
 def stored_models() -> dict[str, dict[str, Any]]:
-    """Return the description of every named model, those in the store before those shipped."""
+    """Return the description of every named model, those in the store before those shipped.
+
+    A file that cannot be read is described by its `problem`.
+    """
     found: dict[str, dict[str, Any]] = {}
     for folder in (store(), _SHIPPED):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if not path.name.startswith("."):
-                found.setdefault(path.stem, read_metadata(path))
+            if path.name.startswith(".") or path.stem in found:
+                continue
+            try:
+                found[path.stem] = read_metadata(path)
+            except UserError as error:
+                found[path.stem] = {"problem": str(error)}
     return found
 
 
