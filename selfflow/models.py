@@ -1,0 +1,150 @@
+"""Names to flow models: a path, a name in the store, or one that is built in."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from selfflow.checkpoints import architecture_of, read_checkpoint
+from selfflow.classical import Dis, Farneback, Zero
+from selfflow.raft import ARCHITECTURES, RAFT
+from selfflow.runs.errors import UserError
+from selfflow.runs.store import (
+    SUFFIX,
+    find_model,
+    read_model,
+    save_model,
+    store,
+    stored_models,
+)
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+class FlowModel(Protocol):
+    """What maps two images `(B, 3, H, W)` in [0, 1] to flow `(B, 2, H, W)` in pixels."""
+
+    def __call__(self, image1: Tensor, image2: Tensor, iterations: int = 12) -> Tensor:
+        """Return the flow from `image1` to `image2`."""
+
+    def bidirectional(
+        self, image1: Tensor, image2: Tensor, iterations: int = 12
+    ) -> tuple[Tensor, Tensor]:
+        """Return forward and backward flow."""
+
+
+CLASSICAL: dict[str, type[Zero] | type[Dis] | type[Farneback]] = {
+    "zero": Zero,
+    "dis": Dis,
+    "farneback": Farneback,
+}
+
+
+def load(name: str | Path, device: torch.device | str = "cpu") -> FlowModel:
+    """Return the flow model of that name, ready to use: networks in evaluation mode.
+
+    `name` is a path (ours, or a `.pth` of princeton-vl's or torchvision's RAFT), a name in the
+    store, or one that is built in, in this order. Raises UserError, naming those that are known.
+    """
+    if str(name) in CLASSICAL and _file(name) is None:
+        return CLASSICAL[str(name)]()
+    return load_network(name)[0].to(device).eval()
+
+
+def load_network(name: str | Path) -> tuple[RAFT, dict[str, Any]]:
+    """Return a network, on the CPU and in training mode, and its metadata."""
+    path = _file(name)
+    if path is None:
+        weights = _torchvision_weights().get(str(name))
+        if weights is None:
+            raise _unknown(name)
+        state, metadata = _download(str(name), weights), _torchvision_metadata(weights)
+    elif path.suffix == SUFFIX:
+        state, metadata = read_model(path)
+    else:
+        state, metadata = read_checkpoint(path), {"kind": "flow"}
+    if metadata.get("kind", "flow") != "flow":
+        raise UserError(f"{name} is no flow model but of kind {metadata['kind']!r}")
+    metadata.setdefault("architecture", architecture_of(state))
+    if metadata["architecture"] not in ARCHITECTURES:
+        raise UserError(f"{name} has an unknown architecture {metadata['architecture']!r}")
+    network = RAFT(metadata["architecture"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise UserError(f"{name} does not fit {metadata['architecture']}: {reason}") from error
+    return network, metadata
+
+
+def save(name: str | Path, network: RAFT, metadata: Mapping[str, Any]) -> Path:
+    """Write `network` under a name in the store, or to a path; return the file's path."""
+    own = {"kind": "flow", "architecture": network.architecture}
+    return save_model(name, network.state_dict(), {**metadata, **own})
+
+
+def known_models() -> dict[str, dict[str, Any]]:
+    """Return the metadata of every flow model that has a name, the store's first."""
+    stored = {
+        name: metadata
+        for name, metadata in stored_models().items()
+        if metadata.get("kind", "flow") == "flow"
+    }
+    classical = {
+        name: {"kind": "flow", "architecture": name, "made_by": "built in"} for name in CLASSICAL
+    }
+    published = {
+        name: _torchvision_metadata(weights) for name, weights in _torchvision_weights().items()
+    }
+    return {**published, **classical, **stored}
+
+
+def _file(name: str | Path) -> Path | None:
+    """Return the file of a model that has one: a path, in the store, or shipped."""
+    try:
+        return find_model(name)
+    except UserError:
+        return None
+
+
+def _unknown(name: str | Path) -> UserError:
+    if str(name) in CLASSICAL:
+        return UserError(f"{name} is no network: it has nothing to train")
+    known = ", ".join(known_models())
+    return UserError(f"no model {str(name)!r}: neither a file nor in {store()}; known: {known}")
+
+
+def _torchvision_weights() -> dict[str, "WeightsEnum"]:
+    """Return torchvision's weights by name, `torchvision:raft_small` being its default."""
+    # Here, because its import takes as long as torch's and few need it.
+    from torchvision.models import get_model_weights
+
+    named = {}
+    for model in ("raft_small", "raft_large"):
+        published = get_model_weights(model)
+        named[f"torchvision:{model}"] = published.DEFAULT
+        named |= {f"torchvision:{model}:{weights.name}": weights for weights in published}
+    return named
+
+
+def _torchvision_metadata(weights: "WeightsEnum") -> dict[str, Any]:
+    size = "small" if "small" in type(weights).__name__.lower() else "large"
+    return {
+        "kind": "flow",
+        "architecture": f"raft-{size}",
+        "made_by": f"torchvision, {weights.name}",
+    }
+
+
+def _download(name: str, weights: "WeightsEnum") -> dict[str, Tensor]:
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"the weights of {name} could not be fetched ({error}); put {weights.url} at {place}"
+        ) from error
