@@ -2,12 +2,13 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfflow.models import FlowModel
 from selfflow.runs.run import atomic_write
 
 
@@ -22,19 +23,19 @@ class FlowSource(Protocol):
 class ComputedFlow:
     """The flow as a frozen network computes it, without gradient."""
 
-    def __init__(self, model: Any, **options: Any) -> None:
+    def __init__(self, model: FlowModel, iterations: int = 12) -> None:
         self.model = model
-        self.options = options
+        self.iterations = iterations
 
     @torch.no_grad()
     def __call__(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
         """Return forward and backward flow."""
-        forward, backward = self.model.bidirectional(image1, image2, **self.options)
+        forward, backward = self.model.bidirectional(image1, image2, self.iterations)
         return forward.float(), backward.float()
 
     def fingerprint(self) -> str:
         """Return a digest that two sources share if they compute the same."""
-        digest = hashlib.sha256(f"{type(self.model).__qualname__} {self.options}".encode())
+        digest = hashlib.sha256(f"{type(self.model).__qualname__} {self.iterations}".encode())
         if isinstance(self.model, nn.Module):
             for name, value in sorted(self.model.state_dict().items()):
                 digest.update(name.encode())

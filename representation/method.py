@@ -1,5 +1,6 @@
 """What the pre-training methods share: the batch they start from, and what one has to offer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +21,8 @@ class Frames:
         image1: `(B, 3, H, W)` in [0, 1], whole frames.
         image2: likewise.
         keys: one a pair, `(B,)` int64, on the CPU, for everything random that is done to it.
+        sizes: height and width of each pair's frames, `(B, 2)`, on the CPU; what lies further right
+            and down is padding, because films differ in size.
         forward: flow from frame 1 to frame 2, `(B, 2, H, W)` pixels, or None if not asked for.
         backward: flow from frame 2 to frame 1, likewise.
     """
@@ -27,6 +30,7 @@ class Frames:
     image1: Tensor
     image2: Tensor
     keys: Tensor
+    sizes: Tensor
     forward: Tensor | None = None
     backward: Tensor | None = None
 
@@ -46,12 +50,14 @@ class Method(Task[Any], Protocol):
 
     Attributes:
         Settings: its configuration: what all methods share and a table of its own.
+        device_defaults: its own additions to `settings.DEVICE_DEFAULTS`.
         uses_flow: whether `prepare` needs the flow between the frames.
         encoder: what is kept in the end.
         modules: everything that a checkpoint holds.
     """
 
     Settings: ClassVar[type[PretrainSettings]]
+    device_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     uses_flow: bool
     encoder: Encoder
 

@@ -1,6 +1,7 @@
 """Settings that every pre-training method shares; a method adds a table of its own."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -48,10 +49,11 @@ class FrameSettings(Config):
 class PretrainSettings(Config):
     """Everything that decides what a pre-training run computes."""
 
-    method: str = "flowe"
+    method: str = Field("flowe", description="a file of representation/methods")
     target: str | None = Field(None, description="not set: the target of the flow model")
     flow_model: str | None = Field(None, description="a path, a name in the store, a built-in")
     flow_iterations: int = Field(12, ge=1, description="updates of RAFT")
+    collapse_below: float = Field(0.1, ge=0, le=1, description="spread that is warned of")
     cache_flow: bool = Field(True, description="compute the flow of a pair once, keep it on disk")
     seed: int = Field(0, ge=0)
     device: str = "auto"
@@ -62,3 +64,23 @@ class PretrainSettings(Config):
     heads: HeadSettings = HeadSettings()
     optimizer: LarsSettings = LarsSettings()
     loop: LoopSettings = LoopSettings()
+
+
+# What is used in place of the defaults above, which are the papers', on each kind of device.
+# LARS has no use for clipping: the size of its steps does not depend on the gradient's.
+DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "frames.short_side": 160,
+        "frames.batch_size": 6,
+        "views.height": 96,
+        "views.width": 128,
+        "encoder.architecture": "resnet18",
+        "heads.hidden": 512,
+        "heads.out": 128,
+        "optimizer.learning_rate": 1.0,
+        "optimizer.warmup": 20,
+        "loop.steps": 400,
+        "loop.clip": 0.0,
+    },
+    "cuda": {"loop.steps": 20000, "loop.precision": "bfloat16", "loop.clip": 0.0},
+}

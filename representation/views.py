@@ -35,18 +35,19 @@ class ViewSettings(Config):
     distortion: Distortion = Distortion()
 
 
-def draw_crops(keys: Tensor, frame: tuple[int, int], settings: ViewSettings) -> Tensor:
+def draw_crops(keys: Tensor, sizes: Tensor, settings: ViewSettings) -> Tensor:
     """Return the map from a random crop's pixels to the frame's, `(B, 2, 3)`.
 
-    The zoom is drawn uniformly. Where a crop would not fit into the `frame` (height, width), it is
-    zoomed in until it does, so a crop never shows anything outside. Places are whole pixels.
+    The zoom is drawn uniformly. Where a crop would not fit into its frame, of `sizes` `(B, 2)`
+    (height, width), it is zoomed in until it does: it never shows anything outside. Places are
+    whole pixels.
     """
     zoom = uniform(purpose(keys, "crop zoom"), low=settings.zoom[0], high=settings.zoom[1])
-    last = torch.tensor((frame[1] - 1.0, frame[0] - 1.0), device=keys.device)
+    last = sizes.flip(1).float() - 1
     extent = last.new_tensor((settings.width - 1.0, settings.height - 1.0))
-    step = torch.minimum(1 / zoom, (last / extent).min())
-    room = last - extent * step[:, None]
-    place = (room * uniform(purpose(keys, "crop place"), 2)).round().minimum(room).clamp_min(0)
+    step = torch.minimum(1 / zoom, (last / extent).amin(1))
+    room = (last - extent * step[:, None]).clamp_min(0)
+    place = (room * uniform(purpose(keys, "crop place"), 2)).round().minimum(room)
     return torch.cat((torch.diag_embed(step[:, None].expand(-1, 2)), place[..., None]), 2)
 
 

@@ -6,7 +6,7 @@ position that both views show. No negatives; BYOL's predictor and momentum keep 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from representation.encoder import Encoder, cell_positions, read_features
 from representation.heads import perceptron
 from representation.lars import lars_groups
 from representation.method import Frames, Method
+from representation.models import initialise
 from representation.momentum import follow, target_of
 from representation.settings import PretrainSettings
 from representation.views import draw_crops, make_view
@@ -80,12 +81,17 @@ class FlowE(Method):
     """The step of FlowE (algorithm 1)."""
 
     Settings = FlowEPretraining
+    device_defaults: ClassVar = {
+        "cpu": {"flowe.momentum": 0.98, "flowe.loss_at": "cells"},
+        "cuda": {"flowe.loss_at": "cells"},
+    }
 
     def __init__(self, settings: FlowEPretraining, device: torch.device) -> None:
         self.settings = settings
         own, heads = settings.flowe, settings.heads
         self.uses_flow = own.flow and own.dense
         self.encoder = Encoder(settings.encoder.architecture, settings.encoder.stride)
+        initialise(self.encoder, settings.encoder.init)
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
         self.online = nn.ModuleDict({"encoder": self.encoder, "projector": projector}).to(device)
         self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)
@@ -109,8 +115,7 @@ class FlowE(Method):
     def prepare(self, frames: Frames) -> ViewPair:
         """Return two views of the pairs and how they correspond."""
         own, views = self.settings.flowe, self.settings.views
-        height, width = frames.image1.shape[-2:]
-        crop = draw_crops(frames.keys, (height, width), views)
+        crop = draw_crops(frames.keys, frames.sizes, views)
         frame2 = frames.image2 if own.flow else frames.image1
         view1 = make_view(frames.image1, purpose(frames.keys, "view", 1), crop, views)
         view2 = make_view(frame2, purpose(frames.keys, "view", 2), crop, views)

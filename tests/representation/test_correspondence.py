@@ -15,6 +15,10 @@ def settings(**values: object) -> ViewSettings:
     return ViewSettings.model_validate({"height": 48, "width": 64, "distortion": PLAIN} | values)
 
 
+def sizes(keys: Tensor, height: int, width: int) -> Tensor:
+    return torch.tensor((height, width)).expand(len(keys), 2)
+
+
 def smooth_frames(count: int, height: int, width: int) -> Tensor:
     """Return colours that vary slowly, so that interpolation errors are small."""
     x, y = pixel_grid(height, width)[0]
@@ -39,7 +43,7 @@ def test_identity_maps_give_the_identity():
 
 def test_the_same_random_view_gives_the_identity_where_valid():
     frames, keys = smooth_frames(3, 96, 128), key(0, torch.arange(3))
-    crop = draw_crops(keys, (96, 128), settings())
+    crop = draw_crops(keys, sizes(keys, 96, 128), settings())
     view = make_view(frames, keys, crop, settings())
     u = pixel_grid(48, 64)
     targets, valid = correspondence(view, view, u)
@@ -61,7 +65,7 @@ def test_correspondence_equals_a_point_by_point_calculation():
     """The definition, in plain float64 numbers, one point at a time."""
     frames, keys = smooth_frames(2, 80, 110), key(5, torch.arange(2))
     wanted = settings(zoom=(0.75, 1.25))
-    crop = draw_crops(keys, (80, 110), wanted)
+    crop = draw_crops(keys, sizes(keys, 80, 110), wanted)
     view1 = make_view(frames, keys, crop, wanted)
     view2 = make_view(frames, key(6, torch.arange(2)), crop, wanted)
     grid = pixel_grid(80, 110)
@@ -101,7 +105,7 @@ def test_corresponding_points_have_the_same_colour():
     first = sample(frames, grid + flow)
     keys = key(1, torch.arange(2))
     wanted = settings(height=64, width=80)
-    crop = draw_crops(keys, (100, 140), wanted)
+    crop = draw_crops(keys, sizes(keys, 100, 140), wanted)
     view1 = make_view(first, keys, crop, wanted)
     view2 = make_view(frames, key(2, torch.arange(2)), crop, wanted)
     targets, valid = correspondence(view1, view2, pixel_grid(64, 80), flow)
@@ -124,7 +128,7 @@ def test_flow_that_is_not_a_number_is_not_valid():
 def test_crops_lie_in_the_frame_and_keep_their_zoom():
     keys = key(0, torch.arange(300))
     wanted = settings(zoom=(0.75, 1.25))
-    crop = draw_crops(keys, (100, 140), wanted)
+    crop = draw_crops(keys, sizes(keys, 100, 140), wanted)
     corners = torch.tensor(((0.0, 63.0), (0.0, 47.0)))[None, :, None]
     low, high = affine.apply(crop, corners)[:, :, 0].unbind(2)
     assert (low >= 0).all()
@@ -138,7 +142,9 @@ def test_crops_lie_in_the_frame_and_keep_their_zoom():
 
 
 def test_a_crop_larger_than_the_frame_is_zoomed_in():
-    crop = draw_crops(key(0, torch.arange(4)), (20, 30), settings(zoom=(0.75, 1.0)))
+    crop = draw_crops(
+        key(0, torch.arange(4)), sizes(key(0, torch.arange(4)), 20, 30), settings(zoom=(0.75, 1.0))
+    )
     assert (crop[:, 0, 0] * 63 <= 29 + 1e-4).all()
     assert (crop[:, 1, 1] * 47 <= 19 + 1e-4).all()
 
@@ -160,7 +166,7 @@ def test_affine_views_scale_and_turn_within_their_ranges_about_the_centre():
 def test_without_affine_maps_and_zoom_a_view_is_the_crop_itself():
     frames, keys = torch.rand(2, 3, 60, 80), key(0, torch.arange(2))
     wanted = settings(affine=False, zoom=(1.0, 1.0))
-    crop = draw_crops(keys, (60, 80), wanted)
+    crop = draw_crops(keys, sizes(keys, 60, 80), wanted)
     view = make_view(frames, keys, crop, wanted)
     for b in range(2):
         x, y = crop[b, :, 2].long().tolist()
@@ -170,7 +176,7 @@ def test_without_affine_maps_and_zoom_a_view_is_the_crop_itself():
 def test_what_lies_outside_the_crop_is_zero_to_the_encoder():
     frames, keys = torch.rand(1, 3, 60, 80), key(0, torch.arange(1))
     wanted = settings(scale=(0.5, 0.5), rotation=0.0)
-    view = make_view(frames, keys, draw_crops(keys, (60, 80), wanted), wanted)
+    view = make_view(frames, keys, draw_crops(keys, sizes(keys, 60, 80), wanted), wanted)
     mean = torch.tensor((0.485, 0.456, 0.406))
     torch.testing.assert_close(view.images[0, :, 0, 0], mean)
     outside = (view.images[0] == mean.view(3, 1, 1)).all(0)

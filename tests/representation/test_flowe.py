@@ -17,6 +17,7 @@ from selfflow.random import key
 from selfflow.runs.config import load
 
 CPU = torch.device("cpu")
+KEYS, SIZES = key(0, torch.arange(3)), torch.tensor((48, 64)).expand(3, 2)
 SMALL = {
     "views.height": 32,
     "views.width": 48,
@@ -39,12 +40,13 @@ def frames(seed: int = 0, flow: tuple[float, float] | None = (0.0, 0.0)) -> Fram
     small = torch.rand(3, 3, 12, 16, generator=generator)
     image = F.interpolate(small, (48, 64), mode="bicubic", align_corners=False).clamp(0, 1)
     if flow is None:
-        return Frames(image, image, key(0, torch.arange(3)))
+        return Frames(image, image, KEYS, SIZES)
     forward = torch.tensor(flow).view(1, 2, 1, 1).expand(3, 2, 48, 64)
     return Frames(
         image,
         image.roll((int(flow[1]), int(flow[0])), (2, 3)),
-        key(0, torch.arange(3)),
+        KEYS,
+        SIZES,
         forward,
         -forward,
     )
@@ -142,7 +144,7 @@ def test_both_places_of_the_loss_agree_on_affine_only_input():
             encoder__stride=4,
         )
         image = F.interpolate(batch.image1, (120, 160), mode="bilinear")
-        big = Frames(image, image, batch.keys)
+        big = Frames(image, image, batch.keys, torch.tensor((120, 160)).expand(3, 2))
         with torch.no_grad():
             values[place] = method.step(method.prepare(big), 0)
     torch.testing.assert_close(values["cells"]["loss"], values["pixels"]["loss"], rtol=0.08, atol=0)
@@ -165,7 +167,7 @@ def test_a_constant_flow_is_followed():
 def test_without_flow_both_views_show_the_first_frame():
     method = small_method(flowe__flow=False, views__affine=False, **no_distortion())
     one = frames(flow=None)
-    other = Frames(one.image1, torch.rand_like(one.image1), one.keys)
+    other = Frames(one.image1, torch.rand_like(one.image1), one.keys, SIZES)
     batch = method.prepare(other)
     assert not method.uses_flow
     torch.testing.assert_close(batch.view1.images, batch.view2.images)
@@ -188,7 +190,7 @@ def test_occluded_positions_are_left_out():
     seen = frames()
     backward = torch.zeros(3, 2, 48, 64)
     backward[:, :, :, :32] = 5.0
-    batch = method.prepare(Frames(seen.image1, seen.image2, seen.keys, seen.forward, backward))
+    batch = method.prepare(Frames(seen.image1, seen.image2, KEYS, SIZES, seen.forward, backward))
     x = affine.apply(batch.view1.to_frame, pixel_grid(32, 48))[:, :1]
     assert torch.equal(batch.forward.valid, x >= 32)
 
@@ -272,6 +274,7 @@ def test_a_batch_depends_on_its_keys_alone():
             given.image1[1:2],
             given.image2[1:2],
             given.keys[1:2],
+            SIZES[1:2],
             given.forward[1:2],
             given.backward[1:2],
         )

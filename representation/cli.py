@@ -1,0 +1,129 @@
+"""The command line: pre-train an encoder, export it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from representation.estimate import estimate
+from representation.export import export_torchvision
+from representation.methods import METHODS
+from representation.pretrain import assemble, method_class, save, train
+from representation.settings import DEVICE_DEFAULTS, PretrainSettings
+from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
+from selfflow.runs.config import read_toml, replace_values
+from selfflow.runs.distributed import rank
+from selfflow.runs.errors import UserError
+from selfflow.runs.progress import console
+from selfflow.runs.run import Run, default_run_path
+from selfflow.runs.store import find_model, read_metadata
+
+
+@click.group(cls=Group)
+def main() -> None:
+    """Dense visual features from video and its flow, without labels."""
+
+
+@main.command()
+@click.option("--method", help=f"One of {', '.join(METHODS)} [flowe].")
+@click.option("--flow-model", help="A path, a name in the model store, or a built-in.")
+@click.option("--target", help="A known target or a path [that of the flow model].")
+@click.option("--init", help="First weights: random, a name in the model store, or a file.")
+@click.option("--name", help="Of the encoder in the model store [the method's name].")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.")
+@click.option("--steps", type=int, help="Steps in all.")
+@click.option("--budget", help="Stop after this time, such as 2h.")
+@common_options
+@json_option
+def pretrain(
+    common: Common,
+    method: str | None,
+    flow_model: str | None,
+    target: str | None,
+    init: str | None,
+    name: str | None,
+    out: Path | None,
+    steps: int | None,
+    budget: str | None,
+    as_json: bool,
+) -> None:
+    """Train an encoder on a target's frames; the same command again goes on with its run."""
+    flags = {
+        "method": method,
+        "flow_model": flow_model,
+        "target": target,
+        "encoder.init": init,
+        "loop.steps": steps,
+        "loop.budget": budget,
+    }
+    settings = resolve(common, flags)
+    parts = assemble(settings)
+    common.announce(settings, estimate(parts))
+    name = name or settings.method
+    run = Run.open(out or default_run_path("pretrain", Path(name).stem), "pretrain", settings)
+    with run:
+        result = train(parts, run)
+        if rank() != 0:
+            return
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        path = save(parts, result, name, command)
+        summary = {
+            "encoder": str(path),
+            "run": str(run.path),
+            "steps": result.steps,
+            "seconds": round(result.seconds, 1),
+            **result.means,
+        }
+        run.write_json("result.json", summary)
+    print_result(summary, as_json)
+
+
+def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
+    """Return the settings of a method's run, flow model and target named."""
+    method = method_class(chosen_method(common, flags["method"]))
+    defaults = {
+        device: {**shared, **method.device_defaults.get(device, {})}
+        for device, shared in DEVICE_DEFAULTS.items()
+    }
+    settings = common.configure(method.Settings, flags, defaults)
+    if settings.flow_model is None:
+        raise UserError("--flow-model is needed: a path, a name in the model store, or dis")
+    if settings.target is None:
+        target = target_of(settings.flow_model)
+        settings = replace_values(settings, {"target": target})
+        console.print(f"target: {target}, for which flow model {settings.flow_model} was made")
+    return settings
+
+
+def chosen_method(common: Common, flag: str | None) -> str:
+    """Return the method's name, which decides what other settings there are."""
+    for text in reversed(common.overrides):
+        key, _, value = text.partition("=")
+        if key.strip() == "method":
+            return value.strip().strip("\"'")
+    if flag is not None:
+        return flag
+    given = {} if common.config is None else read_toml(common.config)
+    return str(given.get("method", PretrainSettings.model_fields["method"].default))
+
+
+def target_of(flow_model: str) -> str:
+    """Return the target that a flow model was made for."""
+    try:
+        target = read_metadata(find_model(flow_model)).get("target")
+    except UserError:
+        target = None  # built in, or of someone else's making
+    if not target:
+        raise UserError(f"--target is needed: {flow_model} was not made for one")
+    return str(target)
+
+
+@main.command()
+@click.option("--encoder", required=True, help="A path, or a name in the model store.")
+@click.option("--to", "library", type=click.Choice(["torchvision"]), default="torchvision")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".safetensors or .pth")
+@json_option
+def export(encoder: str, library: str, out: Path, as_json: bool) -> None:
+    """Write an encoder's weights so that another library loads them."""
+    print_result(export_torchvision(encoder, out), as_json)

@@ -1,0 +1,77 @@
+"""What a run will take, measured on a few steps of a copy."""
+
+import copy
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from representation.pretrain import Pretraining, batches_for, flow_folder, new_optimizer
+from selfflow.runs.progress import format_duration
+
+
+def estimate(parts: Pretraining) -> list[str]:
+    """Return lines for a person: what is used, and the time and memory that it will take.
+
+    Two steps are taken on a copy of the networks, with flow computed and nothing kept.
+    """
+    settings, loop, pairs = parts.settings, parts.settings.loop, len(parts.batches.pairs)
+    device = torch.device(parts.batches.device)
+    make, step = measure(parts)
+    count = loop.steps * loop.accumulate
+    with_flow = count
+    if settings.cache_flow:
+        with_flow = min(count, -(-pairs // settings.frames.batch_size))
+    seconds = count * step + with_flow * make
+    lines = [
+        f"{settings.method}: {settings.encoder.architecture} at stride {settings.encoder.stride}, "
+        f"views of {settings.views.height}x{settings.views.width}, on {device}",
+        f"frames: {pairs} pairs of {settings.target}; flow: {settings.flow_model}",
+        f"{loop.describe(settings.frames.batch_size)}",
+        f"about {format_duration(seconds)}: {step:.2g} s a step, and {make:.2g} s for a batch "
+        f"whose flow is not known yet; {used_memory(device) / 2**30:.1f} GiB of memory",
+    ]
+    if parts.flow is not None and settings.cache_flow:
+        image = parts.batches.cache.batch(parts.batches.pairs[:1]).image1
+        size = 8 * image[0, 0].numel() * pairs / 2**20
+        lines.append(f"flow is kept in {flow_folder()}, about {size:.0f} MiB for all pairs")
+    return lines
+
+
+def measure(parts: Pretraining) -> tuple[float, float]:
+    """Return the seconds to make a batch, flow included, and to take a step with it."""
+    device = torch.device(parts.batches.device)
+    method = copy.deepcopy(parts.method)
+    optimizer = new_optimizer(parts.settings, method)
+    batches = batches_for(parts, cached=False)
+    low = parts.settings.loop.precision == "bfloat16"
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            loss = method.step(batch, 0)["loss"]
+        loss.backward()
+        optimizer.step()
+
+    batch = batches(0)
+    step()  # the first one also makes buffers and chooses algorithms
+    return seconds_of(lambda: batches(1), device), seconds_of(step, device)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long `work` takes, until the device is done."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def used_memory(device: torch.device) -> float:
+    """Return the most bytes that were used so far: the GPU's, or the process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,152 @@
+"""Pre-training from start to end: frames, flow and a method in, a trained encoder out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from representation import models
+from representation.collapse import CollapseWatch
+from representation.flow_cache import ComputedFlow, FlowCache
+from representation.lars import Lars
+from representation.method import Method
+from representation.methods import METHODS
+from representation.settings import PretrainSettings
+from representation.source import FrameSource
+from selfflow.frames import FrameBatches, FrameCache, find_pairs
+from selfflow.models import load as load_flow_model
+from selfflow.runs.devices import pick_device
+from selfflow.runs.distributed import rank
+from selfflow.runs.errors import UserError
+from selfflow.runs.loop import Result, fit
+from selfflow.runs.run import Run, home
+from selfflow.runs.schedule import cosine
+from selfflow.video import open_target
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """All parts of a run. Nothing is written before `train`.
+
+    Attributes:
+        settings: resolved: flow model and target are named.
+        method: what a step does.
+        batches: the pairs of frames.
+        flow: computes their flow; None for a method that needs none.
+    """
+
+    settings: PretrainSettings
+    method: Method
+    batches: FrameBatches
+    flow: ComputedFlow | None
+
+
+def method_class(name: str) -> type[Method]:
+    """Return a method by its name; UserError for an unknown one."""
+    if name not in METHODS:
+        raise UserError(f"no method {name!r}; known are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def assemble(settings: PretrainSettings) -> Pretraining:
+    """Make the networks, load the flow model, and look for the target's pairs of frames.
+
+    Raises:
+        UserError: the target, the flow model or the first weights are not there, or don't fit.
+    """
+    if settings.target is None or settings.flow_model is None:
+        raise UserError("pre-training needs a target and a flow model")
+    device = pick_device(settings.device)
+    method = new_method(settings, device)
+    flow = None
+    if method.uses_flow:
+        model = load_flow_model(settings.flow_model, device)
+        flow = ComputedFlow(model, iterations=settings.flow_iterations)
+    frames = settings.frames
+    target = open_target(settings.target, settings.data_root)
+    batches = FrameBatches(
+        cache=FrameCache(target, frames.short_side),
+        pairs=find_pairs(target, frames.gap),
+        seed=settings.seed,
+        batch_size=frames.batch_size,
+        device=device,
+    )
+    return Pretraining(settings, method, batches, flow)
+
+
+def new_method(settings: PretrainSettings, device: torch.device) -> Method:
+    """Return a method with its first weights, which depend on the settings alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return method_class(settings.method)(settings, device)
+
+
+def train(parts: Pretraining, run: Run) -> Result:
+    """Train, or go on where `run` was stopped; then the method's encoder is trained."""
+    settings, method = parts.settings, parts.method
+    if rank() == 0:
+        run.write_json("pairs.json", parts.batches.pairs)
+    return fit(
+        CollapseWatch(method, settings.collapse_below),
+        batches_for(parts),
+        optimizer=new_optimizer(settings, method),
+        learning_rate=lambda step: learning_rate(settings, step),
+        settings=settings.loop,
+        run=run,
+        title=f"Pre-training ({settings.method})",
+    )
+
+
+def batches_for(parts: Pretraining, *, cached: bool | None = None) -> Callable[[int], Any]:
+    """Return the method's batches as a function of their number.
+
+    `cached` says whether flow is kept on disk; None leaves that to the settings.
+    """
+    flow = parts.flow
+    if flow is None:
+        source = FrameSource(parts.batches, None)
+    elif parts.settings.cache_flow if cached is None else cached:
+        source = FrameSource(parts.batches, FlowCache(flow, flow_folder()))
+    else:
+        source = FrameSource(parts.batches, flow)
+    return lambda number: parts.method.prepare(source(number))
+
+
+def flow_folder() -> Path:
+    """Return where the flow of all runs is kept."""
+    return home() / "flow"
+
+
+def new_optimizer(settings: PretrainSettings, method: Method) -> Lars:
+    """Return LARS for what a method trains; the loop sets its learning rate."""
+    own = settings.optimizer
+    return Lars(
+        method.parameter_groups(),
+        own.learning_rate,
+        momentum=own.momentum,
+        weight_decay=own.weight_decay,
+        trust=own.trust,
+    )
+
+
+def learning_rate(settings: PretrainSettings, step: int) -> float:
+    """Return the learning rate of a step: a linear rise, then half a cosine to zero."""
+    own = settings.optimizer
+    return cosine(step, settings.loop.steps, own.learning_rate, warmup=own.warmup)
+
+
+def save(parts: Pretraining, result: Result, name: str | Path, command: str) -> Path:
+    """Put the trained encoder into the model store, with how it was made; return its path."""
+    settings = parts.settings
+    metadata = {
+        "method": settings.method,
+        "target": settings.target,
+        "flow_model": settings.flow_model,
+        "made_by": command,
+        "seed": settings.seed,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+    }
+    return models.save(name, parts.method.encoder, metadata)
