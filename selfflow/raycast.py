@@ -18,6 +18,7 @@ Texture = Callable[[Array], Array]
 
 _NEAREST = 0.05  # metres in front of the camera; nearer points are not projected
 _SAME_DEPTH = 1e-6  # relative; a point is visible if nothing lies in front of it by more
+_IN_SHADOW = 0.35  # of the lamp's light, reflected by everything else
 
 
 def rotation(turns: tuple[float, float, float]) -> Array:
@@ -174,13 +175,13 @@ class Scene:
         return mixed
 
     def _lit(self, surface: Array, to_lamp: Array, time: float) -> Array:
-        """Return 1 where the lamp is seen from a surface point, 0 where a solid is between."""
+        """Return 1 where the lamp is seen from a surface point, less where a solid is between."""
         lit = np.ones(surface.shape[1])
         for solid in self.solids:
             if not solid.hollow:
                 # Rays start a little off the surface, else a solid would shade itself.
                 distance = solid.distance(surface + 1e-3 * to_lamp, to_lamp, time)
-                lit[distance < 1] = 0
+                lit[distance < 1] = _IN_SHADOW
         return lit
 
     def motion(
