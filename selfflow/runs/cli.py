@@ -142,10 +142,10 @@ class Group(click.Group):
         except DivergedError as error:
             raise _Diverged(str(error)) from error
         except OSError as error:
-            if error.filename is None and error.errno is None:
+            if isinstance(error, BrokenPipeError) or error.strerror is None:
                 raise
             place = f"{error.filename}: " if error.filename else ""
-            raise _Failure(f"{place}{error.strerror or error}") from error
+            raise _Failure(f"{place}{error.strerror}") from error
         except KeyboardInterrupt as error:
             click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(130) from error

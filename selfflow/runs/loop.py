@@ -56,6 +56,7 @@ class Task(Protocol[B_contra]):
 
     def after_step(self, step: int) -> None:
         """Follow the optimiser's update, with a target network for example."""
+        return
 
     def pictures(self) -> dict[str, Tensor]:
         """Return pictures `(3, H, W)` in [0, 1] of the last step, to be recorded."""

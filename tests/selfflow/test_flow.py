@@ -82,7 +82,7 @@ def test_the_grid_holds_x_and_y_of_every_pixel() -> None:
 
 
 @given(sizes, sizes, st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sampling_is_the_slow_twins(
     size: tuple[int, int], read: tuple[int, int], seed: int
 ) -> None:
@@ -106,14 +106,13 @@ def test_samplings_gradients_are_the_slow_twins() -> None:
 
 
 @given(sizes, st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_identity_warp_returns_the_input(size: tuple[int, int], seed: int) -> None:
     values = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(warp(values, torch.zeros(2, 2, *size)), values)
 
 
 @given(st.integers(-4, 4), st.integers(-4, 4))
-@settings(deadline=None)
 def test_a_whole_pixel_warp_is_a_shift(dx: int, dy: int) -> None:
     values = torch.rand(1, 3, 6, 7, dtype=torch.float64)
     flow = torch.tensor([dx, dy], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 6, 7)
@@ -131,7 +130,7 @@ def affine_flow(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tenso
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_composition_follows_one_map_after_the_other(seed: int) -> None:
     """Affine maps compose by matrices; bilinear reading of an affine flow is exact."""
     generator = torch.Generator().manual_seed(seed)
@@ -212,7 +211,7 @@ def test_what_leaves_the_frame_is_not_visible() -> None:
 
 
 @given(sizes, st.floats(0, 4), st.integers(0, 100))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_range_map_is_the_slow_twins(size: tuple[int, int], strength: float, seed: int) -> None:
     flow = random_flow(*size, strength, seed)
     torch.testing.assert_close(range_map(flow), slow_range_map(flow))

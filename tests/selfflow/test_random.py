@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -49,7 +49,6 @@ def test_the_stream_is_fixed_forever() -> None:
 
 
 @given(seeds, st.lists(st.integers(0, 2**40), min_size=1, max_size=20))
-@settings(deadline=None)
 def test_numbers_depend_on_the_sample_not_on_the_batch(seed: int, indices: list[int]) -> None:
     together = purpose(key(seed, torch.tensor(indices)), "shape", 3)
     for i, index in enumerate(indices):
