@@ -1,0 +1,312 @@
+"""One self-supervised training from end to end: a target and a network in, a better network out."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from selfflow.augment import Augmentation, Geometry
+from selfflow.frames import (
+    FrameBatches,
+    FrameCache,
+    PairAddress,
+    find_pairs,
+    pairs_from_json,
+    spread,
+)
+from selfflow.losses import masked_mean
+from selfflow.metrics import endpoint_error
+from selfflow.models import load_network, save
+from selfflow.objective import evaluating, measure
+from selfflow.photometry import Colors
+from selfflow.raft import RAFT
+from selfflow.runs.config import Config, replace_values
+from selfflow.runs.cost import peak_memory, seconds_of
+from selfflow.runs.devices import pick_device
+from selfflow.runs.distributed import rank
+from selfflow.runs.errors import UserError
+from selfflow.runs.loop import LoopSettings, Result, fit
+from selfflow.runs.progress import format_duration, track
+from selfflow.runs.run import Run
+from selfflow.runs.schedule import constant_then_halve
+from selfflow.runs.store import find_model, read_metadata, stored_models
+from selfflow.supervised import adamw
+from selfflow.unsupervised import SelfSupervised, SelfSupervision, freeze_batch_norm
+from selfflow.video import Target, open_target
+from selfflow.windows import WindowBatches, Windows
+
+# What training starts from where nothing else is said: a search's result, else what is shipped.
+INITIAL = ("s-af", "s-af-small")
+
+# SMURF's: frames are mirrored, zoomed and stretched, not turned; colours change without noise.
+SMURF_AUGMENTATION = Augmentation(
+    geometry=Geometry(rotation=0, relative_zoom=0, relative_rotation=0, relative_translation=0),
+    colors=Colors(gamma=0, noise=0),
+)
+
+
+class UnsupervisedConfig(Config):
+    """A self-supervised training. The defaults are SMURF's, for a GPU."""
+
+    target: str | None = Field(None, description="video; default: what the first network is for")
+    init: str | None = Field(None, description="network to start from; default: s-af, s-af-small")
+    name: str = Field("s-af-ss", description="of the result in the model store")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    seed: int = Field(0, ge=0, description="of everything random")
+    loop: LoopSettings = LoopSettings(steps=75_000, precision="bfloat16")
+    batch_size: int = Field(8, ge=1, description="pairs in a batch")
+    crop: tuple[int, int] = Field((368, 496), description="height and width of crops, px")
+    margin: tuple[int, int] = Field(
+        (100, 200), description="rows and columns around a crop that its flow may reach, px"
+    )
+    short_side: int | None = Field(
+        None, ge=16, description="frames are reduced to this shorter side, px"
+    )
+    gaps: tuple[int, ...] = Field((1,), description="frames from a pair's first to its second")
+    pairs: int = Field(50_000, ge=2, description="at most so many pairs, spread over the target")
+    held_out: int = Field(32, ge=1, description="pairs that are only measured")
+    learning_rate: float = Field(
+        2e-4, gt=0, description="for five sixths of the steps, then halved five times"
+    )
+    losses: SelfSupervision = SelfSupervision()
+    augmentation: Augmentation = SMURF_AUGMENTATION
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return constant_then_halve(step, self.loop.steps, self.learning_rate)
+
+
+DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Two cores are done within 15 minutes.
+    "cpu": {
+        "loop.steps": 150,
+        "loop.precision": "float32",
+        "loop.log_every": 10,
+        "loop.pictures_every": 50,
+        "batch_size": 2,
+        "crop": (128, 160),
+        "margin": (16, 24),
+        "short_side": 160,
+        "pairs": 500,
+        "held_out": 6,
+        "losses.iterations": 6,
+    }
+}
+
+
+def resolve(config: UnsupervisedConfig) -> tuple[UnsupervisedConfig, list[str]]:
+    """Return `config` with network and target named, and a line for each that was chosen here.
+
+    Raises:
+        UserError: there is no network to start from, or it was not made for a target.
+    """
+    lines = []
+    init = config.init
+    if init is None:
+        known = stored_models()
+        init = next((name for name in INITIAL if name in known), None)
+        if init is None:
+            raise UserError(
+                "there is no network to start from: neither s-af in the model store nor "
+                "s-af-small; make one with `autoflow search` or `autoflow train`, or name one "
+                "with --init"
+            )
+        lines.append(f"starting from {init}")
+    if Path(init).name == Path(config.name).name:
+        raise UserError(f"--name {config.name} would replace the network that training starts from")
+    target = config.target
+    if target is None:
+        target = _target_of(init)
+        lines.append(f"target {target}, which {init} was made for")
+    return replace_values(config, {"init": init, "target": target}), lines
+
+
+def _target_of(init: str) -> str:
+    try:
+        target = read_metadata(find_model(init)).get("target")
+    except UserError:
+        target = None  # built in, or of someone else's making
+    if not target:
+        raise UserError(f"--target is needed: {init} was not made for one")
+    return str(target)
+
+
+@dataclass
+class Training:
+    """Everything that a self-supervised training works with."""
+
+    config: UnsupervisedConfig
+    target: Target
+    network: RAFT
+    device: torch.device
+
+    @classmethod
+    def prepare(cls, config: UnsupervisedConfig, data_root: Path | None = None) -> "Training":
+        """Open the target and load the network of a resolved configuration; write nothing."""
+        assert config.target is not None
+        assert config.init is not None
+        target = open_target(config.target, data_root)
+        device = pick_device(config.device)
+        network = load_network(config.init)[0].to(device)
+        network.train()
+        freeze_batch_norm(network)
+        return cls(config, target, network, device)
+
+    def estimate(self) -> list[str]:
+        """Return lines for a person: what is used, and time and memory, from two steps taken."""
+        config, loop = self.config, self.config.loop
+        task = SelfSupervised(copy.deepcopy(self.network), config.losses, loop.steps)
+        low = loop.precision == "bfloat16"
+
+        def work() -> None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+                loss = task.step(self._noise(), loop.steps)["loss"]
+            loss.backward()
+
+        work()  # the first one also makes buffers and chooses algorithms
+        step = seconds_of(work, self.device)
+        seconds = step * loop.steps * loop.accumulate
+        return [
+            f"{self.network.architecture} from {config.init} on {config.target}, {self.device}",
+            f"crops of {config.crop[0]}x{config.crop[1]}, {config.losses.iterations} iterations, "
+            + loop.describe(config.batch_size),
+            f"at most {format_duration(seconds)} ({step:.2g} s a step with all terms), "
+            f"{peak_memory(self.device) / 2**30:.1f} GiB of memory",
+        ]
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """Train, measure before and after, save the network; return the results."""
+        config = self.config
+        cache = FrameCache(self.target, config.short_side)
+        train, held_out = self._pairs(run)
+        before = self._measured_before(run, cache, held_out)
+        result = self._fit(run, cache, train)
+        results: dict[str, Any] = {
+            "target": config.target,
+            "init": config.init,
+            "pairs": {"trained": len(train), "held_out": len(held_out)},
+            "before": before,
+            "after": measure_pairs(self.network, cache, held_out, config, self.device),
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "skipped": result.skipped,
+        }
+        if rank() == 0:
+            about = {
+                "target": config.target,
+                "made_by": "selfflow train",
+                "init": config.init,
+                "seed": config.seed,
+                "steps": result.steps,
+                "seconds": round(result.seconds, 1),
+            }
+            results["model"] = str(save(config.name, self.network, about))
+            run.write_json("results.json", results)
+        return results
+
+    def _fit(self, run: Run, cache: FrameCache, pairs: list[PairAddress]) -> Result:
+        config = self.config
+        frames = FrameBatches(cache, pairs, config.seed, config.batch_size, device=self.device)
+        return fit(
+            SelfSupervised(self.network, config.losses, config.loop.steps),
+            WindowBatches(frames, config.augmentation, config.crop, config.margin),
+            optimizer=adamw(self.network, weight_decay=0.0),
+            learning_rate=config.rate,
+            settings=config.loop,
+            run=run,
+            title=f"Self-supervised on {config.target}",
+        )
+
+    def _pairs(self, run: Run) -> tuple[list[PairAddress], list[PairAddress]]:
+        """Return the pairs to train on and those to measure; they are listed in the run folder."""
+        listed = run.path / "pairs.json"
+        if listed.exists():
+            known = _read(listed)
+            trained, held_out = (known.get(part) for part in ("trained", "held_out"))
+            return (
+                pairs_from_json(trained, f"{listed}: trained"),
+                pairs_from_json(held_out, f"{listed}: held_out"),
+            )
+        config = self.config
+        found = find_pairs(self.target, config.gaps, limit=config.pairs, seed=config.seed)
+        train, held_out = divide(found, config.held_out, config.seed)
+        if rank() == 0:
+            run.write_json("pairs.json", {"trained": train, "held_out": held_out})
+        return train, held_out
+
+    def _measured_before(
+        self, run: Run, cache: FrameCache, pairs: list[PairAddress]
+    ) -> dict[str, float]:
+        """Return how the first network does; a continued run reads what it once measured."""
+        path = run.path / "before.json"
+        if path.exists():
+            return _read(path)
+        before = measure_pairs(self.network, cache, pairs, self.config, self.device)
+        if rank() == 0:
+            run.write_json("before.json", before)
+        return before
+
+    def _noise(self) -> Windows:
+        """Return a batch of the right shape to take the time with."""
+        config = self.config
+        (height, width), (rows, columns) = config.crop, config.margin
+        around = torch.rand(
+            config.batch_size, 3, height + 2 * rows, width + 2 * columns, device=self.device
+        )
+        seen = around[..., rows : rows + height, columns : columns + width]
+        known = torch.ones_like(around[:, :1], dtype=torch.bool)
+        return Windows(seen, seen, around, around, known, known, config.margin)
+
+
+def divide(
+    pairs: list[PairAddress], held_out: int, seed: int
+) -> tuple[list[PairAddress], list[PairAddress]]:
+    """Return pairs to train on and pairs that are held out, which share no frame.
+
+    At most an eighth is held out, spread over the target. Where that would leave nothing to train
+    on, because the video is too short, the held-out pairs are trained on as well.
+    """
+    measured = spread(pairs, max(1, min(held_out, len(pairs) // 8)), seed)
+    frames = {(pair.sequence, index) for pair in measured for index in pair[1:]}
+    train = [
+        pair for pair in pairs if not any((pair.sequence, index) in frames for index in pair[1:])
+    ]
+    return train or pairs, measured
+
+
+@torch.no_grad()
+def measure_pairs(
+    network: RAFT,
+    cache: FrameCache,
+    pairs: list[PairAddress],
+    config: UnsupervisedConfig,
+    device: torch.device,
+) -> dict[str, float]:
+    """Return the objective's terms on whole frames, means over pairs; `epe` where flow is known."""
+    totals: dict[str, list[Tensor]] = {}
+    iterations = config.losses.iterations
+    for pair in track(pairs, "Measuring"):
+        batch = cache.load(pair, device)
+        terms = measure(network, batch, config.losses.terms, iterations)
+        if batch.flow is not None and batch.valid is not None:
+            with evaluating(network):
+                flow = network(batch.image1, batch.image2, iterations)
+            terms["epe"] = masked_mean(endpoint_error(flow, batch.flow), batch.valid)[None]
+        for name, value in terms.items():
+            totals.setdefault(name, []).append(value)
+    return {name: float(torch.cat(values).mean()) for name, values in totals.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold what this run wrote there")
+    return content
