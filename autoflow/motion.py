@@ -16,6 +16,7 @@ background(t) translate, rotate, shear, scale and change perspective in proporti
 s(0) = 0, s(1) = 1, constant speed but for an acceleration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ STEEPEST = 0.5  # bound on the Lipschitz constant of the displacement
 NEWTON_STEPS = 3  # errors of 15 px fall under 0.001 px
 HORIZON = 0.05  # points nearer to the horizon than this are no part of any layer
 MOST_PERSPECTIVE = 0.35  # per frame side; keeps the horizon out of frame
+_CELLS_PER_UNIT = CELLS / (2 * REACH)
 
 Points = tuple[Tensor, Tensor]  # x and y, of the same shape
 
@@ -107,18 +109,23 @@ def lattice(controls: Tensor) -> Tensor:
     """Tabulate the displacement of controls `(..., 2, GRID + 3, GRID + 3)`.
 
     Returns:
-        `(..., CELLS * CELLS, 8)`: for each cell and x, then y, the coefficients of
-        c0 + c1 fx + c2 fy + c3 fx fy, with fx and fy in [0, 1] across the cell.
+        `(8, ..., CELLS * CELLS)`: for x, then y, the coefficients of a cell's bilinear form, see
+        `bilinear`.
     """
     basis = _spline_basis(controls)
     nodes = basis @ controls @ basis.T
+    return bilinear_coefficients(nodes).movedim(-3, 0).flatten(0, 1).flatten(-2)
+
+
+def bilinear_coefficients(nodes: Tensor) -> Tensor:
+    """Return the c of c0 + c1 fx + c2 fy + c3 fx fy in each cell of `(..., n, n)` nodes.
+
+    fx and fy go from 0 to 1 across the cell. The result is `(4, ..., n - 1, n - 1)`.
+    """
     left, right = nodes[..., :-1], nodes[..., 1:]
-    base, along_x = left[..., :-1, :], (right - left)[..., :-1, :]
+    along_x = (right - left)[..., :-1, :]
     along_y = left[..., 1:, :] - left[..., :-1, :]
-    both = (right - left)[..., 1:, :] - along_x
-    return (
-        torch.stack((base, along_x, along_y, both), -1).movedim(-4, -2).flatten(-2).flatten(-3, -2)
-    )
+    return torch.stack((left[..., :-1, :], along_x, along_y, (right - left)[..., 1:, :] - along_x))
 
 
 def homogeneous(matrices: Tensor, points: Points) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,52 +144,73 @@ def project(matrices: Tensor, points: Points) -> Points:
 
 
 def deform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
-    """Return u + bend · d(u) for points u `(M, P)` of layers `(M,)`, bends `(M,)`."""
-    x, y = points
-    (dx, dy), _ = _displacement(table, layer, points)
-    return x + bend[:, None] * dx, y + bend[:, None] * dy
+    """Return u + bend · d(u) for points u `(M, P)` of layers `(M,)`, bends `(M,)`.
+
+    `table` is a `lattice` of all layers, `(8, layers * cells)`.
+    """
+    return _where_bent(_deform, table, layer, bend, points)
 
 
 def undeform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
     """Return the u with u + bend · d(u) = q for points q `(M, P)`, by Newton's method."""
-    qx, qy = x, y = points
+    return _where_bent(_undeform, table, layer, bend, points)
+
+
+def _where_bent(
+    function: Callable[..., Points], table: Tensor, layer: Tensor, bend: Tensor, points: Points
+) -> Points:
+    """Apply a function to those rows of points whose bend is not zero; the others stay."""
+    (rows,) = bend.nonzero(as_tuple=True)
+    if len(rows) == len(bend):
+        return function(table, layer, bend, points)
+    bent = function(table, layer[rows], bend[rows], (points[0][rows], points[1][rows]))
+    return points[0].index_copy(0, rows, bent[0]), points[1].index_copy(0, rows, bent[1])
+
+
+def _deform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
+    places = _places(points)
+    c0, c1, c2, c3, e0, e1, e2, e3, fx, fy = _cells(table, layer, places)
+    dx = torch.addcmul(torch.addcmul(c0, fy, c2), fx, torch.addcmul(c1, fy, c3))
+    dy = torch.addcmul(torch.addcmul(e0, fy, e2), fx, torch.addcmul(e1, fy, e3))
+    return torch.addcmul(points[0], bend[:, None], dx), torch.addcmul(points[1], bend[:, None], dy)
+
+
+def _undeform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
+    x, y = points
     bend = bend[:, None]
+    slope = bend * _CELLS_PER_UNIT
     for _ in range(NEWTON_STEPS):
-        (dx, dy), (xx, xy, yx, yy) = _displacement(table, layer, (x, y))
-        error_x, error_y = x + bend * dx - qx, y + bend * dy - qy
-        a, b, c, d = 1 + bend * xx, bend * xy, bend * yx, 1 + bend * yy
+        places = _places((x, y))
+        c0, c1, c2, c3, e0, e1, e2, e3, fx, fy = _cells(table, layer, places)
+        c1, e1 = torch.addcmul(c1, fy, c3), torch.addcmul(e1, fy, e3)
+        dx = torch.addcmul(torch.addcmul(c0, fy, c2), fx, c1)
+        dy = torch.addcmul(torch.addcmul(e0, fy, e2), fx, e1)
+        # Beyond the lattice displacement does not vary.
+        slope_x, slope_y = (slope * ((place > 0) & (place < CELLS)) for place in places)
+        a, b = 1 + slope_x * c1, slope_y * torch.addcmul(c2, fx, c3)
+        c, d = slope_x * e1, 1 + slope_y * torch.addcmul(e2, fx, e3)
+        error_x = torch.addcmul(x - points[0], bend, dx)
+        error_y = torch.addcmul(y - points[1], bend, dy)
         determinant = a * d - b * c
         x = x - (d * error_x - b * error_y) / determinant
         y = y - (a * error_y - c * error_x) / determinant
     return x, y
 
 
-def _displacement(
-    table: Tensor, layer: Tensor, points: Points
-) -> tuple[Points, tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Read displacement and its derivatives dx/dx, dx/dy, dy/dx, dy/dy from the lattice."""
-    per_unit = CELLS / (2 * REACH)
-    places = [(value + REACH) * per_unit for value in points]
-    clamped = [place.clamp(0, CELLS) for place in places]
-    corners = [place.floor().clamp(max=CELLS - 1) for place in clamped]
-    fx, fy = (place - corner for place, corner in zip(clamped, corners, strict=True))
-    row = layer.int()[:, None] * CELLS**2 + (corners[1] * CELLS + corners[0]).int()
-    c0, c1, c2, c3, e0, e1, e2, e3 = (
-        table.index_select(0, row.flatten()).view(*row.shape, 8).unbind(-1)
-    )
-    slopes_x = (c1 + fy * c3, e1 + fy * e3)
-    slopes_y = (c2 + fx * c3, e2 + fx * e3)
-    displacement = (c0 + fx * slopes_x[0] + fy * c2, e0 + fx * slopes_x[1] + fy * e2)
-    varies_x, varies_y = (
-        (place == inner) * per_unit for place, inner in zip(places, clamped, strict=True)
-    )
-    gradient = (
-        slopes_x[0] * varies_x,
-        slopes_y[0] * varies_y,
-        slopes_x[1] * varies_x,
-        slopes_y[1] * varies_y,
-    )
-    return displacement, gradient
+def _places(points: Points) -> Points:
+    """Return points in cells of the lattice."""
+    x, y = ((value + REACH) * _CELLS_PER_UNIT for value in points)
+    return x, y
+
+
+def _cells(table: Tensor, layer: Tensor, places: Points) -> tuple[Tensor, ...]:
+    """Return the eight coefficients of the cells at `places` `(M, P)`, and fx, fy in the cells."""
+    x, y = (place.clamp(0, CELLS) for place in places)
+    column, row = x.floor().clamp_(max=CELLS - 1), y.floor().clamp_(max=CELLS - 1)
+    index = layer.int()[:, None] * CELLS**2 + (row * CELLS + column).int()
+    flat = index.flatten()
+    values = (one.index_select(0, flat).view(index.shape) for one in table)
+    return *values, x - column, y - row
 
 
 def _own_homography(motions: Motions, progress: Tensor) -> Tensor:

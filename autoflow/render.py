@@ -11,7 +11,7 @@ covers it there: masks are evaluated at the target itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from selfflow.random import key
 
 EXPOSURES = 9  # instants over which motion blur is averaged
 PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}  # of all frames
+SCENES_AT_ONCE = 8  # drawn together, as parts that are painted one after the other
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,13 @@ def render(
         raise ValueError(f"needs a list of sample numbers, got shape {tuple(numbers.shape)}")
     at_once = max(1, PIXELS_AT_ONCE[numbers.device.type] // (size[0] * size[1] * frames))
     parts = []
-    for part in numbers.split(at_once):
-        scenes = draw_scenes(hyperparameters, seed, part, size, frames, photographs)
-        clean = render_scenes(scenes)
-        pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, part))
-        parts.append(Sample(**{**vars(clean), "frames": pictures}))
-    return Sample(
-        **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Sample)}
-    )
+    for group in numbers.split(SCENES_AT_ONCE * at_once):
+        scenes = draw_scenes(hyperparameters, seed, group, size, frames, photographs)
+        for part, chosen in zip(scenes.split(at_once), group.split(at_once), strict=True):
+            clean = render_scenes(part)
+            pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
+            parts.append(replace(clean, frames=pictures))
+    return _join(parts)
 
 
 def render_scenes(scenes: Scenes) -> Sample:
@@ -217,7 +217,7 @@ def locate(scenes: Scenes, views: Poses, view: Tensor, layer: int, points: Point
     """Return the layer coordinates of frame positions `(M, P)` in views `(M,)`."""
     flat = project(views.to_layer[view, layer], points)
     which = view // scenes.frames * scenes.layers + layer
-    return deform(scenes.lattices, which, views.bend[view, layer], flat)
+    return deform(scenes.lattices.flatten(1), which, views.bend[view, layer], flat)
 
 
 def appearance(scenes: Scenes, which: Tensor, place: Points, layer: int) -> tuple[Tensor, Tensor]:
@@ -283,7 +283,7 @@ def touches(
     slack = STEEPEST * torch.maximum(*widths)
     which = scene * scenes.layers + layer
     meets = scenes.present[scene, layer][:, None] & torch.ones_like(at_horizon)
-    for value in deform(scenes.lattices, which, views.bend[:, layer], flat):
+    for value in deform(scenes.lattices.flatten(1), which, views.bend[:, layer], flat):
         corners = value.view(len(x), 4, -1)
         meets &= (corners.amin(1) - slack <= 1) & (corners.amax(1) + slack >= -1)
     return meets | (at_horizon & scenes.present[scene, layer][:, None])
@@ -305,7 +305,7 @@ def follow(
         cell, view = cells[entry], target[entry // blocks.count]
         which = view // scenes.frames * scenes.layers + layer
         place = canvas.x[cell], canvas.y[cell]
-        flat = undeform(scenes.lattices, which, views.bend[view, layer], place)
+        flat = undeform(scenes.lattices.flatten(1), which, views.bend[view, layer], place)
         own = canvas.top[cell] == layer
         for values, new in zip(landing, project(views.to_frame[view, layer], flat), strict=True):
             values[entry] = torch.where(own, new, values[entry])
@@ -344,3 +344,11 @@ def visible(
         covered = (distance(scenes, which, place) > 0) & (top[entry] < layer)
         seen[entry] &= ~covered
     return seen
+
+
+def _join(parts: list[Sample]) -> Sample:
+    if len(parts) == 1:
+        return parts[0]
+    return Sample(
+        **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Sample)}
+    )

@@ -6,14 +6,15 @@ front of layer l - 1.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from autoflow.draws import Draws
 from autoflow.hyperparameters import Effects, Hyperparameters, Textures
-from autoflow.motion import Motions, draw_motions, lattice
+from autoflow.motion import Motions, bilinear_coefficients, draw_motions, lattice
 from autoflow.shapes import boxes, distance_maps, draw_outlines
 from autoflow.textures import LEVELS, Bank, PhotographBank, bank, tile_side
 from selfflow.random import key
@@ -29,10 +30,10 @@ class Scenes:
     Attributes:
         height, width, frames: size of the clips.
         motions: see `autoflow.motion`.
-        lattices: displacement tables of all layers, `(B * L * cells, 8)`.
+        lattices: displacement tables, `(8, B, L, cells)`, see `autoflow.motion.lattice`.
         present: which layers exist, `(B, L)` bool.
-        maps: distance maps of all layers, `(B * L * cells, 4)`: bilinear coefficients; the
-            background's are not used.
+        maps: distance maps' bilinear coefficients, `(4, B, L, cells)`; the background's are not
+            used.
         map_cells: cells of a map along each axis.
         softness: width of the edges' transition, `(B, L)` frame sides; a pixel at least.
         shadow: darkness, offset x and y, width of transition, `(B, L, 4)`.
@@ -68,6 +69,21 @@ class Scenes:
     def layers(self) -> int:
         """Number of layers, the background and absent ones included."""
         return self.present.shape[1]
+
+    def split(self, size: int) -> list["Scenes"]:
+        """Return the scenes in parts of `size`, the last one perhaps smaller."""
+        return [
+            self._part(slice(start, start + size)) for start in range(0, len(self.present), size)
+        ]
+
+    def _part(self, chosen: slice) -> "Scenes":
+        motions = Motions(**{name: value[chosen] for name, value in vars(self.motions).items()})
+        tables = {
+            name: getattr(self, name)[:, chosen].contiguous() for name in ("lattices", "maps")
+        }
+        names = ("present", "softness", "shadow", "to_texels", "tiles", "colors", "shutter")
+        rest = {name: getattr(self, name)[chosen] for name in names}
+        return replace(self, motions=motions, **tables, **rest)
 
 
 def draw_scenes(
@@ -113,7 +129,7 @@ def draw_scenes(
         width=width,
         frames=frames,
         motions=motions,
-        lattices=lattice(motions.controls).float().flatten(0, 2),
+        lattices=lattice(motions.controls).float(),
         present=number <= count[:, None],
         maps=_coefficients(maps),
         map_cells=nodes - 1,
@@ -122,7 +138,7 @@ def draw_scenes(
         to_texels=to_texels.float(),
         tiles=corners.float(),
         colors=_colors(every, textures).float(),
-        shutter=_shutter(draws, effects),
+        shutter=_shutter(draws, effects).float(),
         bank=tiles,
     )
 
@@ -200,16 +216,7 @@ def _colors(draws: Draws, textures: Textures) -> Tensor:
 
 def _coefficients(maps: Tensor) -> Tensor:
     """Return the bilinear coefficients of maps `(B, F, n, n)`, with an empty one for layer 0."""
-    maps = torch.cat((torch.zeros_like(maps[:, :1]) if maps.shape[1] else _no_map(maps), maps), 1)
-    left, right = maps[..., :-1], maps[..., 1:]
-    base, along_x = left[..., :-1, :], (right - left)[..., :-1, :]
-    along_y = left[..., 1:, :] - base
-    both = (right - left)[..., 1:, :] - along_x
-    return torch.stack((base, along_x, along_y, both), -1).flatten(0, 3)
-
-
-def _no_map(maps: Tensor) -> Tensor:
-    return maps.new_zeros(maps.shape[0], 1, *maps.shape[2:])
+    return bilinear_coefficients(F.pad(maps, (0, 0, 0, 0, 1, 0))).flatten(-2)
 
 
 def _join(background: Motions, foreground: Motions) -> Motions:

@@ -15,13 +15,15 @@ from autoflow.scene import Scenes
 def distance(scenes: Scenes, layer: Tensor, points: Points) -> Tensor:
     """Return the signed distance to the layers' edges, `(M, P)` frame sides, positive inside."""
     cells = scenes.map_cells
-    places = [((value + 1) * (cells / 2)).clamp(0, cells) for value in points]
-    corner_x, corner_y = (place.floor().clamp(max=cells - 1) for place in places)
-    fx, fy = places[0] - corner_x, places[1] - corner_y
-    row = layer.int()[:, None] * cells**2 + (corner_y * cells + corner_x).int()
-    values = scenes.maps.index_select(0, row.flatten()).view(*row.shape, 4)
-    base, along_x, along_y, both = values.unbind(-1)
-    return base + fx * along_x + fy * (along_y + fx * both)
+    x, y = (((value + 1) * (cells / 2)).clamp(0, cells) for value in points)
+    column, row = x.floor().clamp_(max=cells - 1), y.floor().clamp_(max=cells - 1)
+    index = layer.int()[:, None] * cells**2 + (row * cells + column).int()
+    flat = index.flatten()
+    base, along_x, along_y, both = (
+        one.index_select(0, flat).view(index.shape) for one in scenes.maps.flatten(1)
+    )
+    slope = torch.addcmul(along_y, x - column, both)
+    return torch.addcmul(torch.addcmul(base, x - column, along_x), y - row, slope)
 
 
 def opacity(distances: Tensor, width: Tensor) -> Tensor:
