@@ -22,7 +22,7 @@ class Layers(Config):
         (2, 5), 0, 12, unit="layers", meaning="number of foreground layers"
     )
     size: float = parameter(
-        0.17, 0.03, 0.5, unit="frame sides", log=True, meaning="median radius of a layer"
+        0.2, 0.03, 0.5, unit="frame sides", log=True, meaning="median radius of a layer"
     )
     size_spread: float = parameter(
         0.4, 0.0, 1.0, unit="log units", meaning="standard deviation of the logarithm of the radius"
@@ -119,7 +119,7 @@ class Textures(Config):
         1.0, 0.0, 2.0, unit="factor", meaning="spread of the hues of a palette's colours"
     )
     zoom: tuple[float, float] = parameter_range(
-        (0.7, 1.8), 0.25, 8.0, unit="frame sides", log=True, meaning="width of one texture tile"
+        (0.9, 1.8), 0.25, 8.0, unit="frame sides", log=True, meaning="width of one texture tile"
     )
     rotation: float = parameter(
         180.0, 0.0, 180.0, unit="degrees", meaning="largest rotation of a foreground texture"

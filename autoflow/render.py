@@ -37,7 +37,7 @@ from selfflow.pairs import Pairs
 from selfflow.random import key
 
 EXPOSURES = 9  # instants over which motion blur is averaged
-PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}  # of all frames
+PIXELS_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}  # of all frames
 SCENES_AT_ONCE = 8  # drawn together, as parts that are painted one after the other
 
 

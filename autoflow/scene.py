@@ -191,7 +191,9 @@ def _place_textures(
     )
     rows = rows * extent[..., None, :]
     tile_texels = tiles.side / 2.0**level
-    offset = tile_texels[..., None] * draws.uniform("texture place", 2, high=2.0)
+    # The layer lies inside of its tile where it fits; else it is centred, and its rims mirrored.
+    spare = (1 - 2 * extent.norm(dim=-1) / zoom).clamp(min=0)[..., None]
+    offset = tile_texels[..., None] * (0.5 + 0.5 * spare * draws.signed("texture place", 2))
     corners = torch.cat((tiles.origin(tile, level).double(), tile_texels[..., None]), -1)
     return torch.cat((rows, offset[..., None]), -1), corners
 

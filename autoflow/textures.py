@@ -26,7 +26,8 @@ from autoflow.hyperparameters import Textures
 from selfflow.random import key
 from selfflow.runs.errors import UserError
 
-TILES = 24  # of each kind of bank, procedural or photographs
+TEXELS = 24 * 512**2  # of a bank's tiles at the finest level, for tiles of 512
+FEWEST, MOST = 12, 48  # tiles, procedural ones and as many photographs
 COLUMNS = 6  # of the atlas
 LEVELS = 4  # of detail
 COLORS = 6  # in a palette
@@ -41,7 +42,7 @@ class PhotographBank:
     pictures: tuple[np.ndarray, ...]
 
     @classmethod
-    def from_folder(cls, folder: Path, most: int = 4 * TILES) -> "PhotographBank":
+    def from_folder(cls, folder: Path, most: int = 2 * MOST) -> "PhotographBank":
         """Read up to `most` pictures, evenly spread over all in `folder` and below, by name.
 
         Raises:
@@ -89,7 +90,7 @@ class Bank:
 
 def tile_side(frame_side: float) -> int:
     """Return the side of tiles, in texels, that suits frames with the square root of area given."""
-    return 2 ** min(max(math.ceil(math.log2(frame_side) - 0.1), 6), 10)
+    return 2 ** min(max(math.ceil(math.log2(frame_side) - 0.25), 6), 10)
 
 
 @lru_cache(maxsize=4)
@@ -104,12 +105,13 @@ def bank(
     if device.type != "cpu":
         made = bank(textures, seed, side, photographs, torch.device("cpu"))
         return Bank(made.atlas.to(device), made.procedural, made.photographs, side)
-    draws = Draws(key(seed, torch.arange(TILES)))
-    tiles = procedural_tiles(draws, textures, side)
+    count = min(max(TEXELS // side**2, FEWEST), MOST)
+    draws = Draws(key(seed, torch.arange(count))).child("texture", 2)
+    tiles = procedural_tiles(Draws(draws.keys[:, 0]), textures, side)
     if photographs is not None:
-        cuts = Draws(key(seed, torch.arange(TILES) + TILES))
-        tiles = torch.cat((tiles, photograph_tiles(cuts, photographs, side)))
-    return Bank(_atlas(tiles), TILES, len(tiles) - TILES, side)
+        cuts = photograph_tiles(Draws(draws.keys[:, 1]), photographs, side)
+        tiles = torch.cat((tiles, cuts))
+    return Bank(_atlas(tiles), count, len(tiles) - count, side)
 
 
 def procedural_tiles(draws: Draws, textures: Textures, side: int) -> Tensor:
@@ -191,7 +193,7 @@ def _spline(nodes: Tensor, side: int, spacing: float) -> Tensor:
 
 def palettes(draws: Draws, textures: Textures) -> Tensor:
     """Return colours that go together, `(K, COLORS, 3)`: one or two hues, many brightnesses."""
-    luma = 0.5 + textures.contrast * 0.24 * draws.normal("luma", COLORS)
+    luma = 0.5 + textures.contrast * 0.2 * draws.normal("luma", COLORS)
     luma = luma + 0.08 * draws.normal("palette luma")[..., None]
     hue = draws.uniform("hue")[..., None] + 0.08 * draws.normal("hues", COLORS)
     hue = hue + 0.5 * draws.chance("second hue", 0.3, COLORS)
@@ -258,35 +260,41 @@ def _stripes(draws: Draws, textures: Textures, side: int) -> Tensor:
 
 
 def _leaves(draws: Draws, textures: Textures, side: int) -> Tensor:
-    """Dead leaves, each with a colour, a gradient and a grain of its own."""
+    """Dead leaves, each with a colour, a gradient and a grain of its own.
+
+    Colours vary smoothly over the tile and less smoothly from leaf to leaf, as in scenes, where
+    neighbours are often parts of the same thing.
+    """
     labels = torch.stack([_leaf_labels(Draws(one), textures, side) for one in draws.keys])
     count = int(labels.max()) + 1
     leaf = draws.child("leaf", count)
-    colors = palettes(draws, textures).gather(
-        1, leaf.integers("color", 0, COLORS - 1)[..., None].expand(-1, -1, 3)
-    )
-    colors = colors + 0.09 * textures.contrast * leaf.normal("shade")[..., None].float()
+    where = (leaf.uniform("place", 2) * side).long()
+    slow = octaves(draws, "region", side, channels=1, coarsest=0.8, finest=0.2, roughness=0.8)
+    region = slow.flatten(1).gather(1, where[..., 1] * side + where[..., 0])
+    run = 0.5 + 0.25 * region + 0.13 * leaf.normal("run").float()
+    colors = _through_palette(run[:, None], palettes(draws, textures))[:, :, 0].transpose(1, 2)
+    colors = colors + 0.07 * textures.contrast * leaf.normal("shade")[..., None].float()
     colors = colors + 0.03 * textures.saturation * leaf.normal("tint", 3).float()
-    slope = 0.5 * textures.contrast * leaf.normal("slope", 2).float()
-    grain = textures.grain * 0.2 * leaf.uniform("grain").square().float()[..., None]
+    slope = 0.6 * textures.contrast * leaf.normal("slope", 2).float()
+    grain = textures.grain * 0.25 * leaf.uniform("grain").square().float()[..., None]
     table = torch.cat((colors, slope, grain), -1).flatten(0, 1)
     row = labels + count * torch.arange(len(labels))[:, None, None]
     color, slope, grain = table[row].permute(0, 3, 1, 2).split((3, 2, 1), 1)
     noise, light = _detail(draws, "grain", textures, side, 2).split(1, 1)
     place = (torch.arange(side) + 0.5) / side - 0.5
     shade = slope[:, :1] * place + slope[:, 1:] * place[:, None] + grain * noise
-    picture = color + shade + 0.03 * textures.contrast * light
-    return _smooth(picture)
+    return _smooth(color + shade + 0.05 * textures.contrast * light)
 
 
 def _leaf_labels(draws: Draws, textures: Textures, side: int) -> Tensor:
     """Return which leaf is seen at each texel of one tile, `(side, side)` int64.
 
-    Radii r have density r⁻³ between half the finest detail (at least 1.5 texels) and half the
-    coarsest: each octave of sizes covers the same area.
+    Radii r have density r⁻³ between a smallest one and half the coarsest detail: each octave of
+    sizes covers the same area. The smallest is half the finest detail (at least 1.5 texels) or, in
+    equal shares of the tiles, up to five octaves more.
     """
-    small = max(textures.finest / 2, 1.5 / side)
-    large = max(textures.coarsest / 2, 1.01 * small)
+    small = max(textures.finest / 2, 1.5 / side) * 2 ** (5 * float(draws.uniform("smallest", 1)))
+    large = max(textures.coarsest / 2, 1.5 * small)
     per_leaf = 2 * math.pi * math.log(large / small) / (small**-2 - large**-2)
     count = math.ceil(0.8 * COVERAGE / per_leaf)
     leaf = draws.child("leaf", count)
@@ -309,16 +317,15 @@ def _leaf_labels(draws: Draws, textures: Textures, side: int) -> Tensor:
 
 def _smooth(tiles: Tensor) -> Tensor:
     """Blur by the binomial kernel (1, 2, 1)/4 both ways, borders mirrored."""
-    padded = F.pad(tiles, (1, 1, 1, 1), mode="reflect")
-    rows = (padded[..., :-2, :] + padded[..., 2:, :] + 2 * padded[..., 1:-1, :]) / 4
-    return (rows[..., :-2] + rows[..., 2:] + 2 * rows[..., 1:-1]) / 4
+    return F.avg_pool2d(F.avg_pool2d(F.pad(tiles, (1, 1, 1, 1), mode="reflect"), 2, 1), 2, 1)
 
 
 def _atlas(tiles: Tensor) -> Tensor:
     """Lay tiles `(K, 3, side, side)` out in rows of COLUMNS, the levels of detail below."""
     levels = [tiles]
     while len(levels) < LEVELS:
-        levels.append(F.avg_pool2d(_smooth(levels[-1]), 2))
+        # Halving with a triangular filter, (1, 3, 3, 1)/8: what is magnified again stays smooth.
+        levels.append(F.interpolate(levels[-1], scale_factor=0.5, mode="bilinear", antialias=True))
     width = COLUMNS * tiles.shape[-1]
     return torch.cat([_rows(level, width) for level in levels], 1)[None].contiguous()
 
