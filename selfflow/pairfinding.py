@@ -1,16 +1,16 @@
 """Which pairs of a target's frames are worth learning from."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from selfflow.random import key, purpose, uniform
 from selfflow.runs.errors import UserError
-from selfflow.runs.progress import progress
+from selfflow.runs.progress import Bar, progress
 from selfflow.sequences import Sequence as FrameSequence
-from selfflow.shots import Thumbnail, is_cut, is_static, thumbnail
+from selfflow.shots import Likeness, Thumbnail, cuts, is_static, likeness, thumbnail
 from selfflow.video import Target
 
 
@@ -71,8 +71,8 @@ def find_pairs(
     ]
     if limit is not None:
         pairs = spread(pairs, limit, seed)
-    tests = [test for test, asked in ((is_static, skip_static), (is_cut, skip_cuts)) if asked]
-    usable = _passing(target, pairs, tests) if tests else pairs
+    looked_at = skip_static or skip_cuts
+    usable = list(_usable(target, pairs, skip_static, skip_cuts)) if looked_at else pairs
     if not usable:
         wanted = " or ".join(map(str, gaps))
         reason = f"all {len(pairs)} are static or shot cuts" if pairs else "sequences are too short"
@@ -80,34 +80,47 @@ def find_pairs(
     return usable
 
 
-_Test = Callable[[Thumbnail, Thumbnail], bool]
-
-
-def _passing(
-    target: Target, pairs: Sequence[PairAddress], tests: Iterable[_Test]
-) -> list[PairAddress]:
-    """Return the pairs for which no test is true, looking at frames in the order of time."""
+def _usable(
+    target: Target, pairs: Sequence[PairAddress], skip_static: bool, skip_cuts: bool
+) -> Iterator[PairAddress]:
+    """Yield the pairs that are neither static nor cuts, as far as asked."""
     by_sequence = _by_sequence(pairs)
-    frames = {
-        name: sorted({index for pair in own for index in pair[1:]})
-        for name, own in by_sequence.items()
-    }
-    refused: set[PairAddress] = set()
-    with progress(f"pairs of {target.name}", sum(map(len, frames.values()))) as bar:
+    total = sum(len(_frames(own)) for own in by_sequence.values())
+    with progress(f"pairs of {target.name}", total) as bar:
         for name, own in by_sequence.items():
-            ending = defaultdict(list)
-            for pair in own:
-                ending[pair.second].append(pair)
-            furthest = max(pair.second - pair.first for pair in own)
-            seen: dict[int, Thumbnail] = {}
-            for index in frames[name]:
-                seen[index] = thumbnail(target[name].frame(index))
-                for pair in ending[index]:
-                    if any(test(seen[pair.first], seen[index]) for test in tests):
-                        refused.add(pair)
-                seen = {at: small for at, small in seen.items() if at > index - furthest}
-                bar.advance()
-    return [pair for pair in pairs if pair not in refused]
+            refused: set[PairAddress] = set()
+            alike: dict[int, dict[PairAddress, Likeness]] = defaultdict(dict)
+            for pair, first, second in _compared(target[name], own, bar):
+                if skip_static and is_static(first, second):
+                    refused.add(pair)
+                elif skip_cuts:
+                    alike[pair.second - pair.first][pair] = likeness(first, second)
+            for equally_far in alike.values():
+                found = cuts(list(equally_far.values()))
+                refused.update(pair for pair, cut in zip(equally_far, found, strict=True) if cut)
+            yield from (pair for pair in own if pair not in refused)
+
+
+def _frames(pairs: Iterable[PairAddress]) -> list[int]:
+    """Return the frames of the pairs, in the order of time."""
+    return sorted({index for pair in pairs for index in pair[1:]})
+
+
+def _compared(
+    sequence: FrameSequence, pairs: Sequence[PairAddress], bar: Bar
+) -> Iterator[tuple[PairAddress, Thumbnail, Thumbnail]]:
+    """Yield each pair with its small frames, reading every frame once and forgetting it soon."""
+    ending = defaultdict(list)
+    for pair in pairs:
+        ending[pair.second].append(pair)
+    furthest = max(pair.second - pair.first for pair in pairs)
+    seen: dict[int, Thumbnail] = {}
+    for index in _frames(pairs):
+        seen = {at: small for at, small in seen.items() if at >= index - furthest}
+        seen[index] = thumbnail(sequence.frame(index))
+        for pair in ending[index]:
+            yield pair, seen[pair.first], seen[index]
+        bar.advance()
 
 
 def spread(pairs: Sequence[PairAddress], count: int, seed: int = 0) -> list[PairAddress]:

@@ -234,9 +234,9 @@ def frame_runs(folder: Path) -> list[list[Path]]:
         patterns[(path.suffix.lower(), *re.split(r"\d+", path.stem))].append(path)
     without_numbers = [key for key in patterns if len(key) == 2]
     runs = [sorted(path for key in without_numbers for path in patterns.pop(key))]
-    for pattern in sorted(patterns):
-        runs.extend(_recordings(patterns[pattern]))
-    return [run for run in runs if len(run) > 1]
+    for paths in patterns.values():
+        runs.extend(_recordings(paths))
+    return sorted(run for run in runs if len(run) > 1)
 
 
 def _recordings(paths: list[Path]) -> Iterator[list[Path]]:
