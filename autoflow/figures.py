@@ -1,0 +1,102 @@
+"""The pictures in a search's report: the target, what sets render, what the network sees."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from autoflow.hyperparameters import Hyperparameters
+from autoflow.pairs import TargetPairs
+from autoflow.preview import HEADINGS, pair_rows
+from autoflow.report import Figure
+from autoflow.sheet import Picture, flow_picture, picture, sheet
+from autoflow.stream import stream
+from autoflow.trial import Bench
+from selfflow.objective import FlowNetwork, evaluating
+from selfflow.pairs import Pairs
+
+_COLUMNS = 4
+
+
+def set_figures(bench: Bench, best: Sequence[Hyperparameters]) -> list[Figure]:
+    """Return frames of the target beside what the default and the best sets render."""
+    pairs = _some(bench.pairs, _COLUMNS)
+    size = pairs[0].image1.shape[-2:]
+    rows = [[picture(_fitted(pair.image1, size)[0]) for pair in pairs]]
+    labels = [f"frames of {bench.settings.target}"]
+    named = [("the default set", bench.start)]
+    named += [(f"set number {n + 1}", each) for n, each in enumerate(best)]
+    for label, each in named:
+        rows.append([picture(image) for image in _scenes(bench, each, _COLUMNS, size).image1])
+        labels.append(label)
+    beside = Figure(
+        "The target and the sets",
+        "First frames. The sets are to teach flow for the target, which they need not resemble.",
+        sheet(rows, labels=labels),
+    )
+    samples = _scenes(bench, best[0], 3, size)
+    scenes = Figure(
+        "Scenes of the best set",
+        "Both frames, the exact flow in colour (direction is hue, length is saturation), and the "
+        "pixels that the second frame does not show.",
+        sheet(pair_rows(samples), headings=HEADINGS),
+    )
+    return [beside, scenes]
+
+
+@torch.no_grad()
+def network_figure(networks: dict[str, FlowNetwork], pairs: TargetPairs, iterations: int) -> Figure:
+    """Return the flow that networks see between frames of the target, beside the true one."""
+    rows: list[list[Picture]] = []
+    chosen = _some(pairs, 3)
+    size = chosen[0].image1.shape[-2:]
+    for pair in (_whole(pair, size) for pair in chosen):
+        flows = []
+        for network in networks.values():
+            with evaluating(network):
+                flows.append(network.bidirectional(pair.image1, pair.image2, iterations)[0])
+        if pair.flow is not None:
+            flows.append(pair.flow)
+        largest = max(float(flow[0].norm(dim=0).quantile(0.99)) for flow in flows)
+        rows.append([picture(pair.image1[0]), *(flow_picture(f[0], largest) for f in flows)])
+    known = any(pair.flow is not None for pair in chosen)
+    headings = ["frame 1", *networks, *(["true flow"] if known else [])]
+    return Figure(
+        "Flow on the target",
+        "Frames that the networks have never been trained on; one scale of colour in each row.",
+        sheet(rows, headings=headings),
+    )
+
+
+def _scenes(bench: Bench, each: Hyperparameters, count: int, size: Sequence[int]) -> Pairs:
+    scenes = stream(
+        each,
+        seed=bench.settings.seed,
+        size=(size[0], size[1]),
+        batch_size=count,
+        device=bench.device,
+        photographs=bench.photographs,
+        augment=False,
+    )
+    return scenes.batch_at(0)
+
+
+def _some(pairs: TargetPairs, count: int) -> list[Pairs]:
+    """Return some pairs of the list, evenly spread, as batches of one."""
+    step = max(1, len(pairs) // count)
+    addresses = list(pairs.addresses)[::step][:count]
+    return [pairs.cache.load(address, pairs.device) for address in addresses]
+
+
+def _fitted(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Resize an image to the size that a sheet's pictures have in common."""
+    if image.shape[-2:] == tuple(size):
+        return image
+    return F.interpolate(image, tuple(size), mode="bilinear", antialias=True)
+
+
+def _whole(pair: Pairs, size: Sequence[int]) -> Pairs:
+    """Return a pair of that size; without its label where it has to be resized."""
+    if pair.image1.shape[-2:] == tuple(size):
+        return pair
+    return Pairs(_fitted(pair.image1, size), _fitted(pair.image2, size))

@@ -1,0 +1,142 @@
+"""What a study found, read back: trials, their order, how Ω and AEPE agree, files for a person."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import spearmanr
+
+from autoflow.objective import Measurement
+
+MEASUREMENTS = "measurements"
+REASON = "reason"
+SECONDS = "seconds"
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial of a search.
+
+    Attributes:
+        number: as Optuna counts; 0 is the default set.
+        state: complete, pruned, failed or running.
+        parameters: what was searched, by dotted name.
+        course: the measurements in order of their steps.
+        seconds: of wall clock.
+        reason: why it failed or was pruned, else "".
+    """
+
+    number: int
+    state: str
+    parameters: Mapping[str, float | int | bool]
+    course: tuple[Measurement, ...]
+    seconds: float
+    reason: str
+
+    @property
+    def last(self) -> Measurement | None:
+        """The last measurement; of a complete trial it is the value of the trial."""
+        return self.course[-1] if self.course else None
+
+    @property
+    def omega(self) -> float:
+        """The last Ω; infinite where none was measured."""
+        return self.last.omega if self.last else float("inf")
+
+
+def read_trials(study: optuna.Study) -> list[TrialResult]:
+    """Return the study's trials in order, without those that wait or were cut off.
+
+    A trial that failed says why; one without a reason ended with its process, and was queued again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return [_read(t) for t in trials if t.state != TrialState.WAITING and not _cut_off(t)]
+
+
+def _cut_off(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
+
+
+def _read(trial: FrozenTrial) -> TrialResult:
+    attributes: dict[str, Any] = trial.user_attrs
+    return TrialResult(
+        number=trial.number,
+        state=_STATES[trial.state],
+        parameters=trial.params,
+        course=tuple(Measurement(**values) for values in attributes.get(MEASUREMENTS, [])),
+        seconds=attributes.get(SECONDS, 0.0),
+        reason=attributes.get(REASON, ""),
+    )
+
+
+def ranked(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the complete trials, the lowest Ω first."""
+    complete = [trial for trial in trials if trial.state == "complete" and trial.course]
+    return sorted(complete, key=lambda trial: (trial.omega, trial.number))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman's rank correlation of Ω and AEPE over trials measured after the same steps."""
+
+    step: int
+    trials: int
+    correlation: float
+    p_value: float
+
+
+def agreement(trials: Sequence[TrialResult], step: int) -> Agreement | None:
+    """Return how the orders of Ω and AEPE agree after `step` steps, over at least three trials.
+
+    None where the flow of the target is not known, or where all values are the same.
+    """
+    points = points_at(trials, step)
+    omegas, errors = [point[0] for point in points], [point[1] for point in points]
+    if len(points) < 3 or len(set(omegas)) == 1 or len(set(errors)) == 1:
+        return None
+    outcome = spearmanr(omegas, errors)
+    return Agreement(step, len(points), float(outcome.statistic), float(outcome.pvalue))
+
+
+def points_at(trials: Sequence[TrialResult], step: int) -> list[tuple[float, float]]:
+    """Return (Ω, AEPE) of every trial that was measured after `step` steps."""
+    return [
+        (measured.omega, measured.aepe)
+        for trial in trials
+        for measured in trial.course
+        if measured.step == step and measured.aepe is not None
+    ]
+
+
+def measured_steps(trials: Sequence[TrialResult]) -> list[int]:
+    """Return the steps at which trials were measured, in order."""
+    return sorted({measured.step for trial in trials for measured in trial.course})
+
+
+def to_csv(trials: Sequence[TrialResult]) -> str:
+    """Return the trials as CSV: state, last measurement, time, reason, parameters."""
+    measured = [field.name for field in fields(Measurement)]
+    searched = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", *measured, "seconds", "reason", *searched])
+    for trial in trials:
+        last = trial.last.as_dict() if trial.last else {}
+        writer.writerow(
+            [trial.number, trial.state]
+            + [last.get(name) for name in measured]
+            + [round(trial.seconds, 2), trial.reason]
+            + [trial.parameters.get(name) for name in searched]
+        )
+    return text.getvalue()

@@ -1,0 +1,152 @@
+"""A search from beginning to end, and what a person sees of it."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from autoflow.conclusion import Conclusion, conclude, train_final
+from autoflow.hyperparameters import read_hyperparameters
+from autoflow.results import TrialResult, ranked
+from autoflow.search import (
+    BASE,
+    clean_up,
+    make_base,
+    open_bench,
+    open_trials,
+    run_trials,
+    sole_owner,
+    write_results,
+)
+from autoflow.search_settings import SearchSettings
+from autoflow.space import searched
+from autoflow.study import finished
+from autoflow.train import measure_cost, read_photographs
+from autoflow.trial import Bench
+from autoflow.workers import run_in_workers
+from selfflow.runs.config import load
+from selfflow.runs.errors import UserError
+from selfflow.runs.progress import console, format_duration
+from selfflow.runs.run import MAY_DIFFER, Run
+from selfflow.video import open_target
+
+
+def estimate(
+    settings: SearchSettings, path: Path, device: torch.device, *, train: bool
+) -> list[str]:
+    """Return what a search will use and take, all inputs looked at; nothing is written."""
+    target = open_target(settings.target, settings.data_root)
+    start = read_hyperparameters(settings.hyperparameters)
+    space = searched(start, settings.only)
+    if settings.metric.name == "aepe" and not target.has_ground_truth:
+        raise UserError(f"target {target.name}: no flow is known; --metric aepe needs it")
+    read_photographs(settings.training.photographs, settings.target, settings.data_root)
+    cost = measure_cost([start], settings.training, device)
+    shared = "shared" in (settings.trial.start, settings.final_start if train else "")
+    steps = {
+        "base network": settings.base.steps * shared,
+        f"{settings.trials} trials": settings.trials * settings.trial.steps // settings.workers,
+        "training at the end": settings.final.steps * train,
+    }
+    parts = ", ".join(
+        f"{name} {format_duration(count * cost.seconds)}" for name, count in steps.items() if count
+    )
+    workers = f"{settings.workers} workers, " if settings.workers > 1 else ""
+    return [
+        f"Target {target.name}, {len(target.sequences)} sequences; {len(space)} hyperparameters; "
+        f"metric {settings.metric.name}; {workers}device {device}",
+        f"Network: {settings.training.describe()}",
+        f"Estimate: {cost.describe(sum(steps.values()))}: {parts}; without measurements, and less "
+        "what pruning saves",
+        f"Run folder {path}",
+    ]
+
+
+def run_search(
+    settings: SearchSettings, path: Path, device: torch.device, *, train: bool = True
+) -> Conclusion:
+    """Run a search, or go on with it, in a run folder; return what was found.
+
+    Args:
+        settings: everything it depends on.
+        path: the run folder, new or of the same search.
+        device: where scenes are rendered and networks trained.
+        train: whether it ends with a network in the store.
+    """
+    with (
+        Run.open(path, "search", settings, may_differ=MAY_DIFFER | {"data_root"}),
+        sole_owner(path),
+    ):
+        bench = open_bench(settings, path, device)
+        if settings.trial.start == "shared" or (train and settings.final_start == "shared"):
+            if not (path / BASE).exists():
+                make_base(settings, bench, path)
+            bench = open_bench(settings, path, device)
+        trials = _all_trials(settings, path, bench)
+        write_results(path, bench, trials)
+        if train:
+            train_final(settings, path, bench)
+        return conclude(path, bench, trials)
+
+
+def _all_trials(settings: SearchSettings, path: Path, bench: Bench) -> list[TrialResult]:
+    study = open_trials(settings, bench, path)
+    owner = str(path.absolute())
+    clean_up(study, bench, owner)
+    known = len(finished(study))
+    if known:
+        console.print(f"{known} of {settings.trials} trials are done.")
+    lines = TrialLines(settings)
+    if settings.workers > 1:
+        return run_in_workers(study, bench, path, owner=owner, report=lines)
+    return run_trials(study, bench, owner=owner, report=lines)
+
+
+class TrialLines:
+    """One line for each trial: how it ended, Ω and its terms, the best so far, time left."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self.settings = settings
+        self.begun = time.monotonic()
+        self.seen = 0
+
+    def __call__(self, trial: TrialResult, trials: list[TrialResult]) -> None:
+        """Print the line of a trial that has just ended."""
+        self.seen += 1
+        left = (self.settings.trials - len(trials)) * (time.monotonic() - self.begun) / self.seen
+        order = ranked(trials)
+        best = f"best {order[0].omega:.4g} (trial {order[0].number})" if order else "no best yet"
+        parts = [
+            f"trial {trial.number:>3} {trial.state:<8}",
+            _terms(trial),
+            f"{format_duration(trial.seconds)}",
+            best,
+            f"{format_duration(left)} left",
+        ]
+        console.print(" | ".join(parts), markup=False, soft_wrap=True)
+
+
+def _terms(trial: TrialResult) -> str:
+    last = trial.last
+    if trial.state == "failed" or last is None:
+        return trial.reason
+    terms = (
+        f"Ω {last.omega:.4g}: photometric {last.photometric:.3g}, "
+        f"smoothness {last.smoothness:.3g}, distillation {last.distillation:.3g}, "
+        f"covered {100 * last.covered:.0f} %"
+    )
+    return terms + ("" if last.aepe is None else f", EPE {last.aepe:.3g} px")
+
+
+def rebuild_report(path: Path, device: torch.device, data_root: Path | None = None) -> Conclusion:
+    """Write the result files and the report of a run anew, from its study.
+
+    Raises:
+        UserError: `path` holds no search.
+    """
+    if not (path / "config.toml").is_file() or not (path / "pairs.json").is_file():
+        raise UserError(f"{path}: holds no search")
+    root = {} if data_root is None else {"data_root": data_root}
+    settings = load(SearchSettings, file=path / "config.toml", values=root)
+    bench = open_bench(settings, path, device)
+    return conclude(path, bench, finished(open_trials(settings, bench, path)))

@@ -1,0 +1,202 @@
+"""Training a network on rendered scenes: base networks, trials and what a search ends with."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from autoflow.hyperparameters import Hyperparameters
+from autoflow.stream import Stream, stream
+from autoflow.textures import PhotographBank
+from selfflow.raft import ARCHITECTURES, RAFT
+from selfflow.runs.config import Config
+from selfflow.runs.errors import UserError
+from selfflow.runs.loop import Result
+from selfflow.runs.progress import format_duration
+from selfflow.runs.run import Run
+from selfflow.supervised import TrainSettings, train_supervised
+from selfflow.video import open_target
+
+MOST_PHOTOGRAPHS = 256
+
+Architecture = Literal["raft-small", "raft-large", "raft-large-instance"]
+
+
+class SceneTraining(Config):
+    """A network, the scenes it is trained on and how."""
+
+    architecture: Architecture = Field("raft-large", description="network")
+    augment: bool = Field(True, description="augment the scenes as the sets say")
+    photographs: str | None = Field(
+        None, description="pictures to cut textures from: a folder, or target for its own frames"
+    )
+    optimisation: TrainSettings = TrainSettings()
+
+    def lasting(self, steps: int, learning_rate: float | None = None) -> "SceneTraining":
+        """Return the same training with another length, and another peak if one is given."""
+        changed: dict[str, object] = {
+            "loop": self.optimisation.loop.model_copy(update={"steps": steps})
+        }
+        if learning_rate is not None:
+            changed["learning_rate"] = learning_rate
+        return self.model_copy(
+            update={"optimisation": self.optimisation.model_copy(update=changed)}
+        )
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        optimisation = self.optimisation
+        crop = "x".join(map(str, optimisation.crop))
+        return (
+            f"{self.architecture} on {crop}, {optimisation.iterations} iterations, "
+            f"{optimisation.loop.describe(optimisation.batch_size)}"
+        )
+
+
+# What fits two cores: a step takes a fraction of a second.
+CPU_TRAINING = {
+    "architecture": "raft-small",
+    "optimisation.crop": (112, 144),
+    "optimisation.batch_size": 4,
+    "optimisation.iterations": 6,
+    "optimisation.learning_rate": 4e-4,
+    "optimisation.loop.steps": 1000,
+}
+GPU_TRAINING = {
+    "optimisation.batch_size": 8,
+    "optimisation.loop.precision": "bfloat16",
+    "optimisation.loop.steps": 20_000,
+}
+
+
+def new_network(architecture: str, seed: int, device: torch.device | str) -> RAFT:
+    """Return an untrained network, the same for the same seed."""
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"no network {architecture}; known are {', '.join(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = RAFT(architecture)
+    return network.to(device)
+
+
+def read_photographs(
+    source: str | None, target: str | None, data_root: Path | None
+) -> PhotographBank | None:
+    """Return pictures to cut textures from: of a folder, or frames of the target, or none.
+
+    Raises:
+        UserError: there are none there, or "target" is asked for and no target is known.
+    """
+    if source is None:
+        return None
+    if source != "target":
+        return PhotographBank.from_folder(Path(source))
+    if target is None:
+        raise UserError("training.photographs = target: no target is known; give --target")
+    video = open_target(target, data_root)
+    places = [(each, index) for each in video.sequences for index in range(0, len(each), 10)]
+    chosen = places[:: max(1, len(places) // MOST_PHOTOGRAPHS)][:MOST_PHOTOGRAPHS]
+    return PhotographBank.from_frames([each.frame(index) for each, index in chosen])
+
+
+def scene_stream(
+    sets: Sequence[Hyperparameters],
+    training: SceneTraining,
+    *,
+    seed: int,
+    device: torch.device | str,
+    photographs: PhotographBank | None = None,
+) -> Stream:
+    """Return the batches of a training: scenes of mixed sets, augmented and cropped."""
+    return stream(
+        sets,
+        seed=seed,
+        size=training.optimisation.crop,
+        batch_size=training.optimisation.batch_size,
+        device=device,
+        photographs=photographs,
+        augment=training.augment,
+    )
+
+
+def train_on_scenes(
+    network: RAFT,
+    sets: Sequence[Hyperparameters],
+    training: SceneTraining,
+    *,
+    seed: int,
+    photographs: PhotographBank | None = None,
+    run: Run | None = None,
+    title: str = "Training",
+    watch: Callable[[int], None] | None = None,
+) -> Result:
+    """Train `network`, on its device, on the mixed stream of `sets`.
+
+    Args:
+        network: changed in place.
+        sets: hyperparameters of the scenes; several are mixed evenly.
+        training: sizes, steps, learning rate.
+        seed: of the stream of scenes.
+        photographs: pictures to cut textures from, besides the procedural ones.
+        run: where checkpoints go; training continues where it was stopped.
+        title: beside the bar.
+        watch: called after every step, see `selfflow.runs.loop.fit`.
+    """
+    device = next(network.parameters()).device
+    scenes = scene_stream(sets, training, seed=seed, device=device, photographs=photographs)
+    return train_supervised(
+        network, scenes.batch_at, training.optimisation, run=run, title=title, watch=watch
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step of training costs here.
+
+    Attributes:
+        seconds: a step, rendering included.
+        bytes: the process's (on a GPU: the device's) memory at its largest.
+    """
+
+    seconds: float
+    bytes: int
+
+    def describe(self, steps: int) -> str:
+        """Return one line: time for `steps` steps, and memory."""
+        return (
+            f"about {format_duration(steps * self.seconds)} "
+            f"({self.seconds:.2f} s a step), {self.bytes / 2**30:.1f} GB of memory"
+        )
+
+
+def measure_cost(
+    sets: Sequence[Hyperparameters],
+    training: SceneTraining,
+    device: torch.device,
+    steps: int = 3,
+) -> Cost:
+    """Take a few steps with a throw-away network, the first one not timed, and see."""
+    network = new_network(training.architecture, 0, device)
+    times: list[float] = []
+
+    def watch(step: int) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter())
+
+    shortened = training.lasting(steps + 1)
+    train_on_scenes(network, sets, shortened, seed=0, title="Measuring a step", watch=watch)
+    return Cost((times[-1] - times[0]) / steps, _peak_memory(device))
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
