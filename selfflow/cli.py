@@ -1,5 +1,6 @@
 """The command line: train, evaluate, predict, models."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +87,7 @@ def train(
     if as_json:
         print_result(results, as_json=True)
         return
-    Console().print(_before_and_after(results))
+    _output().print(_before_and_after(results))
     summary = {
         "model": results.get("model", ""),
         "run": str(folder),
@@ -94,6 +95,11 @@ def train(
         "time": format_duration(results["seconds"]),
     }
     print_result(summary, as_json=False)
+
+
+def _output() -> Console:
+    """Return standard output for tables; where it is no terminal, it is wide enough for them."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _before_and_after(results: dict[str, Any]) -> Table:
@@ -136,7 +142,7 @@ def evaluate_command(
         click.echo(to_json(evaluation.as_dict()))
         return
     for table in evaluation.tables():
-        Console().print(table)
+        _output().print(table)
 
 
 @main.command("predict")
@@ -193,4 +199,4 @@ def models(as_json: bool) -> None:
     for name in sorted(known, key=lambda name: name not in named):
         values = (known[name].get(column.replace(" ", "_"), "") for column in columns)
         table.add_row(name, *(str(value) for value in values))
-    Console().print(table)
+    _output().print(table)

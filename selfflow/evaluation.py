@@ -15,8 +15,10 @@ from selfflow.objective import evaluating
 from selfflow.runs.progress import track
 
 _ROWS = {"s0-10": "< 10 px", "s10-40": "10 to 40 px", "s40+": ">= 40 px"}
-_CAPTION = """EPE in px, the rest in per cent of pixels. EPE, Fl, < 1, 3, 5 px: pooled, the mean
-over all pixels; img: the mean over images of each image's mean."""
+_CAPTION = (
+    "EPE in px, all else in per cent of pixels. EPE, Fl, < 1, 3, 5 px: pooled, the mean over all "
+    "pixels; img: the mean over images of each image's mean."
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Evaluation:
         table = Table(
             title=f"{self.model} on {part}: {count} pair{'s' if count > 1 else ''}",
             caption=_CAPTION,
+            caption_justify="left",
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )

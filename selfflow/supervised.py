@@ -4,7 +4,7 @@ Used wherever labels come from: rendered scenes (`autoflow train`) or a labelled
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -20,7 +20,8 @@ from selfflow.runs.loop import LoopSettings, Result, Task, fit
 from selfflow.runs.run import Run
 from selfflow.runs.schedule import one_cycle
 
-Size = tuple[int, int]
+Side = Annotated[int, Field(ge=16)]
+Size = tuple[Side, Side]  # height and width in pixels
 
 
 class TrainSettings(Config):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from selfflow.augment import Augmentation, Geometry
@@ -35,7 +35,7 @@ from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run
 from selfflow.runs.schedule import constant_then_halve
 from selfflow.runs.store import find_model, read_metadata, stored_models
-from selfflow.supervised import adamw
+from selfflow.supervised import Size, adamw
 from selfflow.unsupervised import SelfSupervised, SelfSupervision, freeze_batch_norm
 from selfflow.video import Target, open_target
 from selfflow.windows import WindowBatches, Windows
@@ -60,14 +60,16 @@ class UnsupervisedConfig(Config):
     seed: int = Field(0, ge=0, description="of everything random")
     loop: LoopSettings = LoopSettings(steps=75_000, precision="bfloat16")
     batch_size: int = Field(8, ge=1, description="pairs in a batch")
-    crop: tuple[int, int] = Field((368, 496), description="height and width of crops, px")
-    margin: tuple[int, int] = Field(
+    crop: Size = Field((368, 496), description="height and width of crops, px")
+    margin: tuple[NonNegativeInt, NonNegativeInt] = Field(
         (100, 200), description="rows and columns around a crop that its flow may reach, px"
     )
     short_side: int | None = Field(
         None, ge=16, description="frames are reduced to this shorter side, px"
     )
-    gaps: tuple[int, ...] = Field((1,), description="frames from a pair's first to its second")
+    gaps: tuple[PositiveInt, ...] = Field(
+        (1,), min_length=1, description="frames from a pair's first to its second"
+    )
     pairs: int = Field(50_000, ge=2, description="at most so many pairs, spread over the target")
     held_out: int = Field(32, ge=1, description="pairs that are only measured")
     learning_rate: float = Field(

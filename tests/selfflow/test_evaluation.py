@@ -1,0 +1,82 @@
+"""Evaluation: labelled pairs in, both averages out, by part of the data."""
+
+import pytest
+import torch
+
+from selfflow.evaluation import evaluate
+from selfflow.labelled import LabelledPair
+from selfflow.metrics import Tally
+from selfflow.models import load
+from selfflow.pairs import Pairs
+
+
+class Constant:
+    """A model that always says the same, and notes what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, image1, image2, iterations=12):
+        self.asked.append((tuple(image1.shape), iterations))
+        return torch.ones(1, 2, *image1.shape[-2:])
+
+
+def labelled(name, part, size, speed):
+    image = torch.rand(1, 3, *size)
+    flow = torch.full((1, 2, *size), speed)
+    return LabelledPair(name, part, lambda: Pairs(image, image, flow))
+
+
+@pytest.fixture
+def pairs():
+    return [
+        labelled("a", "clean", (8, 10), 1.0),
+        labelled("b", "clean", (12, 8), 3.0),
+        labelled("c", "final", (8, 8), 50.0),
+    ]
+
+
+def test_parts_are_evaluated_apart_and_sizes_may_differ(pairs):
+    model = Constant()
+    result = evaluate(model, pairs, iterations=7, name="one", data="films").as_dict()
+    assert model.asked == [((1, 3, 8, 10), 7), ((1, 3, 12, 8), 7), ((1, 3, 8, 8), 7)]
+    clean, final = result["results"]["films clean"], result["results"]["films final"]
+    assert (clean["pairs"], final["pairs"]) == (2, 1)
+    far = 8**0.5
+    assert clean["pooled"]["all"]["epe"] == pytest.approx(far * 96 / 176)
+    assert clean["per_image"]["all"]["epe"] == pytest.approx(far / 2)
+    assert clean["each"]["b"]["epe"] == pytest.approx(far)
+    assert "s40+" in final["pooled"]
+    assert "s40+" not in clean["pooled"]
+    assert result["iterations"] == 7
+    assert "pooled" in result["definitions"]
+
+
+def test_the_result_is_that_of_a_tally(pairs):
+    tally = Tally()
+    batch = pairs[1].load()
+    tally.add(torch.ones_like(batch.flow), batch.flow, None, None)
+    result = evaluate(Constant(), pairs[1:2], data="x").as_dict()
+    assert result["results"]["x clean"]["pooled"] == tally.pooled()
+
+
+def test_tables_have_a_row_for_every_group_that_has_pixels(pairs):
+    tables = evaluate(Constant(), pairs, name="one", data="films").tables()
+    assert [table.title for table in tables] == [
+        "one on films clean: 2 pairs",
+        "one on films final: 1 pair",
+    ]
+    assert tables[0].row_count == 2
+    assert list(tables[0].columns[0].cells) == ["all", "< 10 px"]
+    assert next(iter(tables[0].columns[1].cells)) == f"{8**0.5 * 96 / 176:.3f}"
+
+
+def test_zero_flows_error_is_the_motion(pairs):
+    result = evaluate(load("zero"), pairs[2:], data="x").as_dict()
+    assert result["results"]["x final"]["pooled"]["all"]["epe"] == pytest.approx(50 * 2**0.5)
+
+
+def test_a_pair_without_a_label_is_refused():
+    image = torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="no label"):
+        evaluate(Constant(), [LabelledPair("bare", "", lambda: Pairs(image, image))])
