@@ -42,6 +42,10 @@ class Blocks:
         low_x, high_x = self.x[None, :, 0], self.x[None, :, -1]
         return low_x, high_x, self.y[None, :, 0], self.y[None, :, -1]
 
+    def of(self, values: Tensor, view: Tensor) -> Tensor:
+        """Return the blocks of the views `view` among blocks of all views, `(V * count, ...)`."""
+        return values.unflatten(0, (-1, self.count))[view].flatten(0, 1)
+
     def inside(self, points: Points) -> Tensor:
         """Return which points lie inside the frame."""
         return (points[0].abs() <= self.right) & (points[1].abs() <= self.bottom)

@@ -1,6 +1,6 @@
 """What a layer looks like at its own coordinates: how far inside, which colour, how opaque.
 
-Points are `(M, P)`, x and y in layer coordinates; `layer` `(M,)` counts over all scenes,
+Points are `(M, P)`, x and y in layer coordinates; `surface` `(M,)` says which layer of which scene,
 scene * L + layer. All readings are closed forms or bilinear: the same at any point, in any frame.
 """
 
@@ -12,12 +12,12 @@ from autoflow.motion import Points
 from autoflow.scene import Scenes
 
 
-def distance(scenes: Scenes, layer: Tensor, points: Points) -> Tensor:
+def distance(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
     """Return the signed distance to the layers' edges, `(M, P)` frame sides, positive inside."""
     cells = scenes.map_cells
     x, y = (((value + 1) * (cells / 2)).clamp(0, cells) for value in points)
     column, row = x.floor().clamp_(max=cells - 1), y.floor().clamp_(max=cells - 1)
-    index = layer.int()[:, None] * cells**2 + (row * cells + column).int()
+    index = surface.int()[:, None] * cells**2 + (row * cells + column).int()
     flat = index.flatten()
     base, along_x, along_y, both = (
         one.index_select(0, flat).view(index.shape) for one in scenes.maps.flatten(1)
@@ -31,20 +31,20 @@ def opacity(distances: Tensor, width: Tensor) -> Tensor:
     return (distances / width[:, None] + 0.5).clamp(0, 1)
 
 
-def color(scenes: Scenes, layer: Tensor, points: Points) -> Tensor:
+def color(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
     """Return the layers' colours, `(M, 3, P)`, in [0, 1]."""
-    read = _texture(scenes, layer, points)
-    matrix = scenes.colors.flatten(0, 1)[layer][..., None]
+    read = _texture(scenes, surface, points)
+    matrix = scenes.colors.flatten(0, 1)[surface][..., None]
     red, green, blue = read.unbind(1)
     rows = [m[:, 0] * red + m[:, 1] * green + m[:, 2] * blue + m[:, 3] for m in matrix.unbind(1)]
     return torch.stack(rows, 1).clamp_(0, 1)
 
 
-def _texture(scenes: Scenes, layer: Tensor, points: Points) -> Tensor:
+def _texture(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
     """Read the layers' tiles, mirrored at their sides without end, `(M, 3, P)`."""
     atlas = scenes.bank.atlas
-    affine = scenes.to_texels.flatten(0, 1)[layer][..., None]
-    corner_x, corner_y, side = scenes.tiles.flatten(0, 1)[layer][..., None].unbind(1)
+    affine = scenes.to_texels.flatten(0, 1)[surface][..., None]
+    corner_x, corner_y, side = scenes.tiles.flatten(0, 1)[surface][..., None].unbind(1)
     x, y = points
     last = side - 1
     places = []
