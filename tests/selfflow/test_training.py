@@ -1,5 +1,7 @@
 """What a self-supervised training is made of: choices, pairs, measurements."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,12 @@ from selfflow.metrics import endpoint_error
 from selfflow.models import save
 from selfflow.objective import measure
 from selfflow.raft import raft_small
-from selfflow.runs.config import replace_values
+from selfflow.runs.config import load, replace_values
 from selfflow.runs.errors import UserError
-from selfflow.training import UnsupervisedConfig, divide, measure_pairs, resolve
+from selfflow.training import DEVICE_DEFAULTS, UnsupervisedConfig, divide, measure_pairs, resolve
 from selfflow.video import open_target
+
+RECIPES = Path(__file__).parents[2] / "configs" / "train"
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +111,14 @@ def test_measured_epe_is_that_of_labelled_pairs(films, tmp_path):
     with torch.no_grad():
         error = endpoint_error(network.eval()(batch.image1, batch.image2, 2), batch.flow)
     assert result["epe"] == pytest.approx(error.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_can_be_read(path):
+    config = load(UnsupervisedConfig, file=path)
+    assert config != UnsupervisedConfig()
+
+
+def test_the_defaults_of_each_device_can_be_read():
+    for defaults in DEVICE_DEFAULTS.values():
+        assert load(UnsupervisedConfig, defaults=defaults).loop.steps < 1000
