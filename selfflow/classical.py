@@ -55,7 +55,7 @@ class Dis(Classical):
             raise UserError(f"dis needs frames of at least 12x12 pixels, got {height}x{width}")
         # A new one for each pair: it starts from the flow of the pair that it saw before.
         method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return np.asarray(method.calc(frame1, frame2, None))
+        return np.asarray(method.calc(frame1, frame2, np.zeros((height, width, 2), np.float32)))
 
 
 class Farneback(Classical):

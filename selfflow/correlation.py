@@ -6,14 +6,17 @@ features and computes a few rows of the volume at a time. They agree up to round
 
 The offsets of a window are whole pixels, so all its points lie at the same place within a cell:
 one patch of (2 radius + 2)² values is read and blended once, instead of four values per point.
-Points outside the frame read zero, and so does whatever lies beyond it.
+Points outside the frame read zero. In all tensors the N positions come last, so that every step of
+the blending runs along contiguous memory.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 LEVELS = 4
@@ -23,33 +26,37 @@ CHUNK_BYTES = 64 * 2**20  # of the volume, computed at a time when it is not hel
 
 @dataclass(frozen=True)
 class Windows:
-    """Where windows around positions lie in a feature pyramid.
+    """Where windows around N positions lie in the L levels of a feature pyramid.
 
-    N positions, L levels, S = 2 radius + 2 cells along a side of the patch that is read.
+    S = 2 radius + 2 is the side of the patch of cells that is read. A cell that does not exist has
+    weight zero, and its number points to any other.
 
     Attributes:
-        cells: `(B, N, L, S * S)` long, cells of the flattened pyramid, x before y.
-        inside: `(B, N, L, S, S)` bool, which cells exist (the others point anywhere).
-        fraction: `(B, N, L, 2)`, the position within its cell, x then y.
+        cells: `(B, L, S, S, N)` long, x before y; numbers within level 0, else within all other
+            levels, one after the other.
+        x: `(2, B, L, S - 1, 1, N)`, weights of the left and the right cell.
+        y: `(2, B, L, 1, S - 1, N)`, weights of the upper and the lower cell.
     """
 
     cells: Tensor
-    inside: Tensor
-    fraction: Tensor
+    x: Tensor
+    y: Tensor
 
     def blend(self, patches: Tensor) -> Tensor:
-        """Blend `patches` `(B, N, L, S * S)` to windows `(B, N, L * (S - 1)²)`, x before y."""
-        patches = patches.view(self.inside.shape) * self.inside
-        x, y = self.fraction[..., None, None].unbind(-3)
-        columns = torch.lerp(patches[..., :-1, :], patches[..., 1:, :], x)
-        return torch.lerp(columns[..., :-1], columns[..., 1:], y).flatten(2)
+        """Blend `patches` `(B, L, S, S, N)` to windows `(B, L, S - 1, S - 1, N)`."""
+        columns = (patches[:, :, :-1] * self.x[0]).addcmul_(patches[:, :, 1:], self.x[1])
+        return (columns[:, :, :, :-1] * self.y[0]).addcmul_(columns[:, :, :, 1:], self.y[1])
 
-    def narrow(self, start: int, length: int) -> "Windows":
-        """Return `length` of the N positions."""
-        cells, inside, fraction = (
-            part.narrow(1, start, length) for part in (self.cells, self.inside, self.fraction)
-        )
-        return Windows(cells, inside, fraction)
+    def spread(self, windows: Tensor) -> Tensor:
+        """The transpose of `blend`: windows `(B, L, S - 1, S - 1, N)` to patches."""
+        batch, levels, side, _, count = windows.shape
+        columns = windows.new_zeros(batch, levels, side, side + 1, count)
+        columns[:, :, :, :-1].addcmul_(windows, self.y[0])
+        columns[:, :, :, 1:].addcmul_(windows, self.y[1])
+        patches = windows.new_zeros(batch, levels, side + 1, side + 1, count)
+        patches[:, :, :-1].addcmul_(columns, self.x[0])
+        patches[:, :, 1:].addcmul_(columns, self.x[1])
+        return patches
 
 
 def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -57,38 +64,93 @@ def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
     return [(height >> level, width >> level) for level in range(LEVELS)]
 
 
-def flat_pyramid(features: Tensor) -> Tensor:
-    """Pool features `(B, C, h, w)` and return the cells of all levels, `(B, cells, C)`."""
-    levels = [features]
-    while len(levels) < LEVELS:
-        levels.append(F.avg_pool2d(levels[-1], 2))
-    return torch.cat([level.flatten(2) for level in levels], -1).transpose(1, 2)
+def flat_pyramid(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Pool features `(B, C, h, w)`; return level 0 and the others, `(B, C, cells)` each."""
+    pooled = [F.avg_pool2d(features, 2)]
+    while len(pooled) < LEVELS - 1:
+        pooled.append(F.avg_pool2d(pooled[-1], 2))
+    return features.flatten(2), torch.cat([level.flatten(2) for level in pooled], -1)
 
 
-def windows(positions: Tensor, radius: int) -> Windows:
-    """Find the windows around `positions` `(B, 2, h, w)`, feature pixels of a frame of that size.
+def windows(positions: Tensor, radius: int, height: int, width: int) -> Windows:
+    """Find the windows around `positions` `(B, 2, N)` in features of a frame of that size.
 
     A window's point at x, y in level l is read at position / 2^l + (x, y), x and y whole numbers
     from -radius to radius.
     """
-    height, width = positions.shape[-2:]
-    sizes = pyramid_sizes(height, width)
-    heights, widths = torch.tensor(sizes, device=positions.device).T[:, :, None]
-    starts = torch.cumsum(heights * widths, 0) - heights * widths
-    scales = 2.0 ** -torch.arange(LEVELS, device=positions.device)
-    placed = positions.flatten(2).transpose(1, 2)[:, :, None] * scales[:, None]  # (B, N, L, 2)
-    corner = placed.floor()
-    steps = torch.arange(-radius, radius + 2, device=positions.device)
-    x, y = (corner.long()[..., None] + steps).unbind(-2)  # (B, N, L, S) each
-    inside_x = (x >= 0) & (x < widths)
-    inside_y = (y >= 0) & (y < heights)
-    row = torch.where(inside_y, starts + y * widths, starts)
-    column = torch.where(inside_x, x, 0)
+    device = positions.device
+    heights, widths = torch.tensor(pyramid_sizes(height, width), device=device).T
+    starts = torch.cumsum(heights * widths, 0) - heights * widths - height * width
+    starts[0] = 0
+    scales = 2.0 ** -torch.arange(LEVELS, device=device)
+    steps = torch.arange(-radius, radius + 2, device=device)
+    cells, weights = [], []
+    for position, sides in zip(positions.unbind(1), (widths, heights), strict=True):
+        placed = position[:, None] * scales.view(-1, 1)  # (B, L, N)
+        corner = placed.floor()
+        cell = corner.long()[:, :, None] + steps.view(-1, 1)  # (B, L, S, N)
+        exists = (cell >= 0) & (cell < sides.view(-1, 1, 1))
+        fraction = (placed - corner)[:, :, None]
+        weights.append(torch.stack((1 - fraction, fraction)) * _neighbours(exists))
+        cells.append(torch.where(exists, cell, 0))
+    x, y = cells
+    row = y * widths.view(-1, 1, 1) + starts.view(-1, 1, 1)
     return Windows(
-        cells=(column[..., :, None] + row[..., None, :]).flatten(3),
-        inside=inside_x[..., :, None] & inside_y[..., None, :],
-        fraction=placed - corner,
+        cells=x[:, :, :, None] + row[:, :, None],
+        x=weights[0][:, :, :, :, None],
+        y=weights[1][:, :, :, None],
     )
+
+
+def _neighbours(exists: Tensor) -> Tensor:
+    """Stack each cell `(B, L, S, N)` but the last with the one after it."""
+    return torch.stack((exists[:, :, :-1], exists[:, :, 1:]))
+
+
+class _Read(torch.autograd.Function):
+    """Read windows from a volume, and pass the volume on to whoever reads it next.
+
+    Passed on from reader to reader, its gradient is summed up in one buffer on the way back.
+    Otherwise each reader would make a gradient of the volume's size, mostly zeros.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, fine: Tensor, coarse: Tensor, cells: Tensor, x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(cells, x, y)
+        ctx.shapes = fine.shape, coarse.shape
+        patches = torch.cat(
+            [
+                volume.gather(1, part.flatten(1, -2)).view(part.shape)
+                for volume, part in zip((fine, coarse), _fine_and_coarse(cells), strict=True)
+            ],
+            1,
+        )
+        return Windows(cells, x, y).blend(patches), fine, coarse
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, windows: Tensor, *volumes: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        cells, x, y = ctx.saved_tensors
+        patches = Windows(cells, x, y).spread(windows)
+        summed = []
+        parts = zip(
+            volumes, ctx.shapes, _fine_and_coarse(cells), _fine_and_coarse(patches), strict=True
+        )
+        for volume, shape, part, values in parts:
+            # Nobody else holds the gradient that comes from the next reader.
+            total = windows.new_zeros(shape) if volume is None else volume
+            summed.append(total.scatter_add_(1, part.flatten(1, -2), values.flatten(1, -2)))
+        return *summed, None, None, None
+
+
+def _fine_and_coarse(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Split `(B, L, ...)` into level 0 and the others."""
+    return values[:, :1], values[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -96,60 +158,79 @@ class AllPairs:
     """A correlation volume that is held in memory.
 
     Attributes:
-        fine: `(B, N, N)` correlations of each feature with each of the other frame.
-        coarse: `(B, N, cells)` correlations with the pooled levels of the other frame.
-        radius: of the window that is read.
+        fine: `(B, cells, N)`, correlations of N features with the other frame's level 0.
+        coarse: `(B, cells, N)`, with its other levels.
     """
 
     fine: Tensor
     coarse: Tensor
-    radius: int
 
-    def lookup(self, positions: Tensor) -> Tensor:
-        """Read the windows around `positions` `(B, 2, h, w)`, `(B, L * (2 radius + 1)², h, w)`."""
-        place = windows(positions, self.radius)
-        fine = self.fine.gather(2, place.cells[:, :, 0])
-        coarse = self.coarse.gather(2, place.cells[:, :, 1:].flatten(2) - self.fine.shape[2])
-        return _as_maps(place.blend(torch.cat((fine, coarse), -1)), positions)
+    def read(self, place: Windows) -> tuple[Tensor, "AllPairs"]:
+        """Return the windows `(B, L, S - 1, S - 1, N)` and the volume to read from next."""
+        values, fine, coarse = _Read.apply(self.fine, self.coarse, place.cells, place.x, place.y)
+        return values, AllPairs(fine, coarse)
 
 
 @dataclass(frozen=True)
 class OnDemand:
-    """Features of a volume that is computed row by row, in every lookup anew.
+    """Features whose correlations are computed, a few rows of the volume at a time, when read.
 
     On two cores a row by matrix product costs less than gathering the features of its windows.
 
     Attributes:
-        queries: `(B, N, C)` features of one frame.
-        keys: `(B, cells, C)` features of the other frame at all levels.
-        radius: of the window that is read.
+        queries: `(B, C, N)`, features of one frame.
+        fine: `(B, C, cells)`, features of the other frame at level 0.
+        coarse: `(B, C, cells)`, at its other levels.
     """
 
     queries: Tensor
-    keys: Tensor
+    fine: Tensor
+    coarse: Tensor
+
+    def read(self, place: Windows) -> tuple[Tensor, "OnDemand"]:
+        """Return the windows `(B, L, S - 1, S - 1, N)` and what to read from next."""
+        batch, _, count = self.queries.shape
+        cells = self.fine.shape[2] + self.coarse.shape[2]
+        columns = max(CHUNK_BYTES // (batch * cells * self.queries.element_size()), 1)
+        chunks = (
+            part.split(columns, -1) for part in (self.queries, place.cells, place.x, place.y)
+        )
+        # Checkpointed: kept for the gradient, all rows together would fill the memory.
+        parts = [
+            checkpoint(self._read, *chunk, use_reentrant=False)
+            for chunk in zip(*chunks, strict=True)
+        ]
+        return torch.cat(parts, -1), self
+
+    def _read(self, queries: Tensor, cells: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        fine, coarse = (keys.transpose(1, 2) @ queries for keys in (self.fine, self.coarse))
+        return AllPairs(fine, coarse).read(Windows(cells, x, y))[0]
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The correlation of each feature of one frame with those of the other, ready to be read.
+
+    Attributes:
+        source: what the values are read from.
+        size: height and width of the features.
+        radius: of the window that is read.
+    """
+
+    source: AllPairs | OnDemand
+    size: tuple[int, int]
     radius: int
 
-    def lookup(self, positions: Tensor) -> Tensor:
-        """Read the windows around `positions` `(B, 2, h, w)`, `(B, L * (2 radius + 1)², h, w)`."""
-        place = windows(positions, self.radius)
-        batch, cells, _ = self.keys.shape
-        rows = max(CHUNK_BYTES // (batch * cells * self.keys.element_size()), 1)
-        parts = []
-        for start in range(0, self.queries.shape[1], rows):
-            length = min(rows, self.queries.shape[1] - start)
-            queries = self.queries.narrow(1, start, length)
-            # Checkpointed: kept for the gradient, all rows together would fill the memory.
-            parts.append(
-                checkpoint(self._read, queries, place.narrow(start, length), use_reentrant=False)
-            )
-        return _as_maps(torch.cat(parts, 1), positions)
+    def lookup(self, positions: Tensor) -> tuple[Tensor, "Correlation"]:
+        """Read the windows around `positions` `(B, 2, h, w)`, feature pixels of the other frame.
 
-    def _read(self, queries: Tensor, place: Windows) -> Tensor:
-        volume = queries @ self.keys.transpose(1, 2)
-        return place.blend(volume.gather(2, place.cells.flatten(2)))
-
-
-Correlation = AllPairs | OnDemand
+        Returns the values `(B, L * (2 radius + 1)², h, w)` and the correlation to read from next.
+        No gradient flows to the positions.
+        """
+        place = windows(positions.detach().flatten(2), self.radius, *self.size)
+        values, source = self.source.read(place)
+        maps = values.flatten(1, 3).unflatten(2, self.size)
+        return maps, Correlation(source, self.size, self.radius)
 
 
 def correlate(
@@ -161,24 +242,16 @@ def correlate(
     directions, if it takes at most `volume_bytes`; otherwise correlations are computed on demand.
     """
     batch, channels, height, width = features1.shape
-    count = height * width
-    scaled1, scaled2 = (f * channels**-0.5 for f in (features1, features2))
-    queries1, queries2 = (f.flatten(2).transpose(1, 2) for f in (scaled1, scaled2))
-    keys2 = flat_pyramid(features2)
-    coarse = keys2.shape[1] - count
-    size = batch * count * (count + coarse * (1 + both)) * features1.element_size()
-    if size > volume_bytes:
-        forward: Correlation = OnDemand(queries1, keys2, radius)
-        return [forward, OnDemand(queries2, flat_pyramid(features1), radius)] if both else [forward]
-    volume = queries1 @ keys2[:, :count].transpose(1, 2)
-    pooled = queries1 @ keys2[:, count:].transpose(1, 2)
-    forward = AllPairs(volume, pooled, radius)
-    if not both:
-        return [forward]
-    pooled = queries2 @ flat_pyramid(features1)[:, count:].transpose(1, 2)
-    return [forward, AllPairs(volume.transpose(1, 2), pooled, radius)]
-
-
-def _as_maps(values: Tensor, positions: Tensor) -> Tensor:
-    """Lay `values` `(B, h * w, C)` out as maps `(B, C, h, w)` in channels-last memory."""
-    return values.transpose(1, 2).unflatten(2, positions.shape[-2:])
+    fine1, coarse1 = flat_pyramid(features1 * channels**-0.25)
+    fine2, coarse2 = flat_pyramid(features2 * channels**-0.25)
+    numbers = batch * height * width * (height * width + (1 + both) * coarse1.shape[2])
+    if numbers * features1.element_size() > volume_bytes:
+        sources: list[AllPairs | OnDemand] = [OnDemand(fine1, fine2, coarse2)]
+        if both:
+            sources.append(OnDemand(fine2, fine1, coarse1))
+    else:
+        volume = (fine1.transpose(1, 2) @ fine2).transpose(1, 2)
+        sources = [AllPairs(volume, coarse2.transpose(1, 2) @ fine1)]
+        if both:
+            sources.append(AllPairs(volume.transpose(1, 2), coarse1.transpose(1, 2) @ fine2))
+    return [Correlation(source, (height, width), radius) for source in sources]

@@ -175,7 +175,8 @@ class RAFT(nn.Module):
             flow = flow.detach()
             with torch.autocast(features.device.type, enabled=False):
                 positions = (grid + flow).chunk(len(directions))
-                windows = [d.lookup(p) for d, p in zip(directions, positions, strict=True)]
+                lookups = [d.lookup(p) for d, p in zip(directions, positions, strict=True)]
+            windows, directions = zip(*lookups, strict=True)
             hidden, change = self.update_block(hidden, gates, torch.cat(windows), flow)
             flow = flow + _exact(change)
             yield flow, hidden
