@@ -5,14 +5,14 @@ Each is a function from points `(3, N)` in metres to colours `(3, N)` about [0, 
 
 import numpy as np
 
-from selfflow.raycast import Array, Texture
+from selfflow.raycast import Array, Texture, column
 
 Color = tuple[float, float, float]
 
 
 def _mix(low: Color, high: Color, weight: Array) -> Array:
     """Return colours from `low` (weight 0) to `high` (weight 1), `(3, N)`."""
-    a, b = np.array(low)[:, None], np.array(high)[:, None]
+    a, b = column(low, weight), column(high, weight)
     return a + (b - a) * weight
 
 
@@ -26,7 +26,8 @@ def waves(points: Array, wavelength: float, seed: int, count: int = 5) -> Array:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     frequency = 2 * np.pi / wavelength * 2 ** generator.uniform(-0.5, 0.5, (count, 1))
     phase = generator.uniform(0, 2 * np.pi, (count, 1))
-    total: Array = np.sin(directions * frequency @ points + phase).sum(0) / count**0.5
+    steepness, phase = ((directions * frequency).astype(points.dtype), phase.astype(points.dtype))
+    total: Array = np.sin(steepness @ points + phase).sum(0) / count**0.5
     return total
 
 
@@ -106,8 +107,8 @@ def walls_and_floor(walls: Texture, floor: Texture, ceiling: Texture, height: fl
     def texture(points: Array) -> Array:
         colors = walls(points)
         for there, part in (
-            (points[1] > height - 1e-6, floor),
-            (points[1] < 1e-6 - height, ceiling),
+            (points[1] > height - 1e-4, floor),
+            (points[1] < 1e-4 - height, ceiling),
         ):
             colors[:, there] = part(points[:, there])
         return colors
