@@ -92,7 +92,10 @@ def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
     if settings.target is None:
         target = target_of(settings.flow_model)
         settings = replace_values(settings, {"target": target})
-        console.print(f"target: {target}, for which flow model {settings.flow_model} was made")
+        console.print(
+            f"target: {target}, for which flow model {settings.flow_model} was made",
+            soft_wrap=True,
+        )
     return settings
 
 

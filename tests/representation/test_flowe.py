@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from representation.collapse import spread
 from representation.correspondence import View, correspondence
 from representation.encoder import cell_positions, read_features
 from representation.lars import Lars
@@ -297,15 +296,6 @@ def test_training_lowers_the_loss_without_collapse():
         spreads.append(terms["spread"].item())
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert min(spreads) > 0.2
-
-
-def test_spread_is_one_for_all_directions_and_zero_for_one():
-    vectors = torch.randn(4, 16, 20, 20)
-    assert spread(vectors) == pytest.approx(1, abs=0.01)
-    assert spread(vectors[:1, :, :1, :1].expand(4, 16, 20, 20)) == pytest.approx(0, abs=1e-3)
-    unit = F.normalize(vectors, dim=1)
-    by_channel = unit.std((0, 2, 3), unbiased=False).square().sum().sqrt()
-    torch.testing.assert_close(spread(3 * vectors), by_channel)
 
 
 def test_pictures_show_both_views_and_their_alignment():

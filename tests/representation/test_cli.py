@@ -1,0 +1,217 @@
+"""Real runs of the command line, tiny ones."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner, Result
+
+import representation
+from representation import pretrain
+from representation.cli import main
+from representation.encoder import Encoder
+from representation.models import save
+from selfflow.io import write_image
+from selfflow.models import save as save_flow_model
+from selfflow.raft import raft_small
+from selfflow.runs.store import read_metadata
+
+TINY = [
+    *("--device", "cpu", "--set", "frames.short_side=48", "--set", "frames.batch_size=2"),
+    *("--set", "views.height=32", "--set", "views.width=32"),
+    *("--set", "heads.hidden=8", "--set", "heads.out=4", "--set", "optimizer.warmup=2"),
+]
+
+
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a folder of frames in which a texture moves by three pixels a frame."""
+    folder = tmp_path_factory.mktemp("target") / "film"
+    folder.mkdir()
+    small = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    texture = F.interpolate(small, (64, 80), mode="bicubic", align_corners=False)[0]
+    pixels = (texture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    for number in range(FRAMES):
+        write_image(folder / f"{number:05d}.png", np.roll(pixels, 3 * number, axis=1))
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SELFFLOW_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, [*arguments])
+
+
+def weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run_folder / "checkpoint.pt", weights_only=True)
+    tensors = {
+        f"{module}.{name}": value
+        for module, values in state["modules"].items()
+        for name, value in values.items()
+    }
+    for number, values in state["optimizer"]["state"].items():
+        tensors[f"optimizer.{number}"] = values["momentum_buffer"]
+    return tensors
+
+
+def test_pretrain_leaves_an_encoder_a_run_and_a_result(home: Path, film: str):
+    result = run(
+        "pretrain", "--flow-model", "dis", "--target", film, *TINY, "--steps", "3", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    folder = home / "pretrain" / "flowe"
+    assert summary["steps"] == 3
+    assert summary["encoder"] == str(home / "models" / "flowe.safetensors")
+    assert summary["run"] == str(folder)
+    assert 0 < summary["loss"] < 4
+    assert 0 < summary["spread"] <= 1
+    assert 0 < summary["valid"] < 1
+    metadata = read_metadata(home / "models" / "flowe.safetensors")
+    assert metadata["kind"] == "encoder"
+    assert metadata["target"] == film
+    assert metadata["flow_model"] == "dis"
+    assert metadata["architecture"] == "resnet18"
+    trained = weights(folder)
+    for name, value in representation.load("flowe").state_dict().items():
+        assert torch.equal(value, trained[f"online.encoder.{name}"])
+    assert json.loads((folder / "result.json").read_text())["steps"] == 3
+    assert len(json.loads((folder / "pairs.json").read_text())) == FRAMES - 1
+    assert list((home / "flow").rglob("*.npy"))
+    assert "about" in result.stderr
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    home: Path, film: str, monkeypatch: pytest.MonkeyPatch
+):
+    arguments = ["pretrain", "--flow-model", "dis", "--target", film, *TINY, "--steps", "10"]
+    assert run(*arguments, "--out", str(home / "whole")).exit_code == 0
+    step = pretrain.CollapseWatch.after_step
+
+    def stop_after_five(watch: pretrain.CollapseWatch, number: int) -> None:
+        step(watch, number)
+        if number == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(pretrain.CollapseWatch, "after_step", stop_after_five)
+    stopped = run(*arguments, "--out", str(home / "parts"))
+    assert stopped.exit_code == 130, stopped.output
+    monkeypatch.undo()
+    monkeypatch.setenv("SELFFLOW_HOME", str(home))
+    assert torch.load(home / "parts" / "checkpoint.pt")["result"]["steps"] == 5
+    resumed = run(*arguments, "--out", str(home / "parts"))
+    assert resumed.exit_code == 0, resumed.output
+    whole, parts = weights(home / "whole"), weights(home / "parts")
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+
+
+def test_the_target_is_that_of_the_flow_model(film: str):
+    save_flow_model("small", raft_small(), {"target": film})
+    rest = [*TINY, "--set", "flow_iterations=1", "--dry-run"]
+    result = run("pretrain", "--flow-model", "small", *rest)
+    assert result.exit_code == 0, result.output
+    assert f"target: {film}, for which flow model small was made" in result.stderr
+    assert f'target = "{film}"' in result.stdout
+
+
+def test_a_dry_run_writes_nothing(home: Path, film: str):
+    result = run("pretrain", "--flow-model", "zero", "--target", film, *TINY, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert 'flow_model = "zero"' in result.stdout
+    assert "about" in result.stderr
+    assert not home.exists()
+
+
+def test_ablations_run_and_flow_is_kept_only_if_asked(home: Path, film: str):
+    changes = ("cache_flow=false", "flowe.dense=false", "flowe.symmetric=true")
+    settings = [part for change in changes for part in ("--set", change)]
+    arguments = ("--flow-model", "zero", "--target", film, *TINY, *settings)
+    result = run("pretrain", *arguments, "--steps", "1", "--name", "ablation")
+    assert result.exit_code == 0, result.output
+    assert (home / "models" / "ablation.safetensors").exists()
+    assert not (home / "flow").exists()
+
+
+def test_export_writes_a_file(tmp_path: Path):
+    save("mine", Encoder("resnet18"), {})
+    out = tmp_path / "out" / "weights.pth"
+    result = run("export", "--encoder", "mine", "--to", "torchvision", "--out", str(out), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["file"] == str(out)
+    assert torch.load(out, weights_only=True).keys() == Encoder("resnet18").state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--flow-model", "dis"], "--target is needed: dis was not made for one"),
+        (["--target", "sample"], "--flow-model is needed"),
+        (["--flow-model", "nobody", "--target", "sample"], "nobody"),
+        (["--flow-model", "zero", "--target", "nowhere"], "nowhere"),
+        (
+            ["--flow-model", "zero", "--target", "sample", "--method", "magic"],
+            "no method 'magic'; known are flowe",
+        ),
+        (["--flow-model", "zero", "--target", "sample", "--set", "views.hight=3"], "views.height"),
+        (
+            ["--flow-model", "zero", "--target", "sample", "--set", "views.scale=[2.0, 0.5]"],
+            "turned round",
+        ),
+        (["--flow-model", "zero", "--target", "sample", "--set", "views.height=0"], "views.height"),
+        (
+            ["--flow-model", "zero", "--target", "sample", "--set", "encoder.stride=7"],
+            "encoder.stride",
+        ),
+        (["--flow-model", "zero", "--target", "sample", "--init", "nobody"], "nobody"),
+        (["--flow-model", "zero", "--target", "sample", "--steps", "0"], "loop.steps"),
+    ],
+)
+def test_bad_input_gives_one_line_and_status_2(home: Path, arguments: list[str], message: str):
+    result = run("pretrain", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not home.exists()
+
+
+def test_a_folder_that_is_something_else_is_left_alone(home: Path, tmp_path: Path, film: str):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    result = run(
+        "pretrain",
+        "--flow-model",
+        "zero",
+        "--target",
+        film,
+        *TINY,
+        "--steps",
+        "1",
+        "--out",
+        str(tmp_path / "mine"),
+    )
+    assert result.exit_code == 2
+    assert "nor a run" in result.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert not home.exists()
+
+
+def test_an_unreadable_place_for_an_export_is_one_line(tmp_path: Path):
+    save("mine", Encoder("resnet18"), {})
+    (tmp_path / "file").write_text("")
+    result = run("export", "--encoder", "mine", "--out", str(tmp_path / "file" / "weights.pth"))
+    assert result.exit_code == 2
+    assert "weights.pth" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
