@@ -110,7 +110,7 @@ def draw_scenes(
     margin = torch.maximum(softness, shadow[..., 3])[:, 1:] / 2 + 1 / side
     centre, extent = boxes(outlines, margin)
     nodes = round(min(max(side * 0.32, COARSEST_MAP), FINEST_MAP) / 16) * 16
-    maps = distance_maps(outlines, centre, extent, nodes)
+    maps = distance_maps(outlines, centre, extent, margin, nodes)
 
     half_frame = torch.tensor((width, height), device=extent.device) / (2 * side)
     place = layers.reach * half_frame * foreground.signed("place", 2)

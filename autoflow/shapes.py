@@ -83,19 +83,22 @@ def boxes(outlines: Outlines, margin: Tensor) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, (high - low) / 2 + padding
 
 
-def distance_maps(outlines: Outlines, centre: Tensor, extent: Tensor, nodes: int) -> Tensor:
-    """Return the signed distance at `nodes`² nodes of each layer's box, `(B, F, nodes, nodes)`."""
+def distance_maps(
+    outlines: Outlines, centre: Tensor, extent: Tensor, margin: Tensor, nodes: int
+) -> Tensor:
+    """Return the signed distance at `nodes`² nodes of the `boxes`, `(B, F, nodes, nodes)`."""
     steps = torch.linspace(-1, 1, nodes, device=centre.device, dtype=centre.dtype)
     x = (centre[..., :1] + extent[..., :1] * steps).float().flatten(0, 1)[:, None, :]
     y = (centre[..., 1:] + extent[..., 1:] * steps).float().flatten(0, 1)[:, :, None]
     tables = _distance_tables(outlines).flatten(0, 1)
     inverse = torch.linalg.inv(outlines.frames).float().flatten(0, 1)
+    depths = _inner_radii(outlines).float().flatten(0, 1)[..., None, None]
     offsets, present = outlines.offsets.float().flatten(0, 1), outlines.present.flatten(0, 1)
     total = x.new_empty(len(x), nodes, nodes)
     for part in range(PARTS):
         (chosen,) = present[:, part].nonzero(as_tuple=True)
         place = (x[chosen], y[chosen], offsets[chosen, part], inverse[chosen, part])
-        distance = _part_distance(tables[chosen, part], *place)
+        distance = _part_distance(tables[chosen, part], *place).minimum(depths[chosen, part])
         if part == PARTS - 1:
             distance = torch.minimum(total[chosen], -distance)
         elif part > 0:
@@ -103,6 +106,11 @@ def distance_maps(outlines: Outlines, centre: Tensor, extent: Tensor, nodes: int
         total[chosen] = distance
     rims = outlines.rims.float().flatten()[:, None, None]
     total = torch.where(rims > 0, rims - total.abs(), total)
+    # Distances beyond spikes are underestimated; the box's border is `margin` away all the same.
+    width, height = extent.float().flatten(0, 1)[..., None, None].unbind(1)
+    inwards = 1 - steps.float().abs()
+    to_border = torch.minimum(width * inwards, height * inwards[:, None])
+    total = torch.minimum(total, to_border - margin.float().flatten()[:, None, None])
     return total.view(*outlines.rims.shape, nodes, nodes)
 
 
@@ -153,6 +161,14 @@ def _rays(outlines: Outlines) -> Tensor:
 def _edges(outlines: Outlines) -> Tensor:
     """Return points on the edges of all parts, `(B, F, PARTS, ANGLES, 2)`."""
     return _rays(outlines) * outlines.radii[..., None] + outlines.offsets[..., None, :]
+
+
+def _inner_radii(outlines: Outlines) -> Tensor:
+    """Return the distance from parts' centres to their edges, `(B, F, PARTS)`.
+
+    Deep inside, distances along rays are too long, above all in needles; nothing is deeper than this.
+    """
+    return (_rays(outlines) * outlines.radii[..., None]).norm(dim=-1).amin(-1)
 
 
 def _distance_tables(outlines: Outlines) -> Tensor:
