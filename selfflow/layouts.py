@@ -10,11 +10,11 @@ from selfflow.runs.errors import UserError
 from selfflow.sequences import (
     ImageSequence,
     Sequence,
-    VideoFile,
     frame_runs,
     image_sequences,
-    video_files,
+    named_runs,
 )
+from selfflow.videofile import VideoFile, video_files
 
 Parts = Mapping[str, list[Sequence]]
 
@@ -54,7 +54,7 @@ def _sintel(root: Path) -> Parts:
 
     def scene(folder: Path) -> list[Sequence]:
         sequences: list[Sequence] = []
-        for run in frame_runs(folder):
+        for name, run in named_runs(folder, folder.name):
             labels = {}
             for index, path in enumerate(run[:-1]):
                 place = Path(folder.name) / path.name
@@ -62,7 +62,7 @@ def _sintel(root: Path) -> Parts:
                 if flow.is_file():
                     masks = (training / "occlusions" / place, training / "invalid" / place)
                     labels[index] = partial(sintel_label, flow, *masks)
-            sequences.append(ImageSequence(folder.name, run, labels, frame_rate=24.0))
+            sequences.append(ImageSequence(name, run, labels, frame_rate=24.0))
         return sequences
 
     training = root / "training"
@@ -87,8 +87,7 @@ def _kitti(root: Path) -> Parts:
             for index, path in enumerate(run[:-1])
             if (training / "flow_occ" / path.name).is_file()
         }
-        name = run[0].stem.rpartition("_")[0]
-        sequences.append(ImageSequence(name, run, labels, frame_rate=10.0))
+        sequences.append(ImageSequence(run[0].stem, run, labels, frame_rate=10.0))
     return {"": sequences}
 
 
@@ -98,13 +97,13 @@ def _middlebury(root: Path) -> Parts:
     sequences: list[Sequence] = []
     for folder in _folders(frames):
         flow = root / "other-gt-flow" / folder.name / "flow10.flo"
-        for run in frame_runs(folder):
+        for name, run in named_runs(folder, folder.name):
             labels = {
                 index: partial(flo_label, flow)
                 for index, path in enumerate(run[:-1])
                 if path.stem == "frame10" and flow.is_file()
             }
-            sequences.append(ImageSequence(folder.name, run, labels))
+            sequences.append(ImageSequence(name, run, labels))
     return {"": sequences}
 
 

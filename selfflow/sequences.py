@@ -1,6 +1,5 @@
-"""Frames in order, from image files or a video file, decoded one at a time."""
+"""Frames in order, read one at a time; runs of image files."""
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -11,16 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from selfflow.io import IMAGE_SUFFIXES, Bool, Bytes, Float, image_size, read_image
 from selfflow.runs.errors import UserError
-
-# FFmpeg would report a damaged video on standard error by itself; read at the first video.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
 class FlowLabel(NamedTuple):
@@ -133,92 +126,9 @@ class ImageSequence(Sequence):
         return sorted(self.labels)
 
 
-class VideoFile(Sequence):
-    """Frames of a video file, decoded by OpenCV on demand.
-
-    Neighbours are read on; other frames are sought. The file is opened at first use, so that a
-    target of many thousand files costs nothing before it is read.
-    """
-
-    def __init__(self, path: Path, name: str | None = None) -> None:
-        self.path = path
-        self.name = name or path.stem
-        self._next = 0  # the frame that the decoder gives next
-
-    @cached_property
-    def _capture(self) -> cv2.VideoCapture:
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: there is no such file")
-        capture = cv2.VideoCapture(str(self.path))
-        if not capture.isOpened():
-            raise UserError(f"{self.path}: not a video that can be read, or a truncated one")
-        return capture
-
-    @cached_property
-    def _length(self) -> int:
-        announced = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if announced > 0 and self._decode(announced - 1) is not None:
-            return announced
-        # Some containers only estimate their length; more than 2 % less is a loss, not an estimate.
-        actual = self._count()
-        if actual == 0 or actual < announced - max(2, announced // 50):
-            raise UserError(
-                f"{self.path}: truncated, it announces {announced} frames and holds {actual}"
-            )
-        return actual
-
-    @cached_property
-    def frame_rate(self) -> float | None:  # type: ignore[override]
-        """Frames a second as the file states it, or None."""
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return rate if np.isfinite(rate) and rate > 0 else None
-
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the frames, from the first one."""
-        first = self._decode(0)
-        if first is None:
-            raise UserError(f"{self.path}: no frame can be decoded")
-        return first.shape[0], first.shape[1]
-
-    def __len__(self) -> int:
-        return self._length
-
-    def frame(self, index: int) -> Bytes:
-        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
-        self._check_index(index)
-        frame = self._decode(index)
-        if frame is None:
-            raise UserError(f"{self.path}: frame {index} of {len(self)} cannot be decoded")
-        rgb = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
-        return self._check_size(rgb, f"{self.path}, frame {index}")
-
-    def _decode(self, index: int) -> Bytes | None:
-        if index != self._next:
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        read, frame = self._capture.read()
-        self._next = index + 1 if read else -1
-        return np.asarray(frame, np.uint8) if read else None
-
-    def _count(self) -> int:
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-        self._next = -1
-        count = 0
-        while self._capture.grab():
-            count += 1
-        return count
-
-
 def image_files(folder: Path) -> list[Path]:
     """Return the image files of a folder, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def video_files(folder: Path) -> list[Path]:
-    """Return the video files of a folder, by name; none if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def frame_runs(folder: Path) -> list[list[Path]]:
@@ -262,12 +172,16 @@ def _without_jumps(paths: list[Path], numbers: list[int]) -> Iterator[list[Path]
         yield paths[start:end]
 
 
+def named_runs(folder: Path, name: str) -> list[tuple[str, list[Path]]]:
+    """Return the runs of a folder with names: `name`, or `name/FIRST` if there are several."""
+    runs = frame_runs(folder)
+    if len(runs) == 1:
+        return [(name, runs[0])]
+    return [(f"{name}/{run[0].stem}", run) for run in runs]
+
+
 def image_sequences(
     folder: Path, name: str, *, frame_rate: float | None = None
 ) -> list[ImageSequence]:
-    """Return the sequences of a folder of frames: `name`, or `name/FIRST` if there are several."""
-    runs = frame_runs(folder)
-    if len(runs) == 1:
-        return [ImageSequence(name, runs[0], frame_rate=frame_rate)]
-    prefix = f"{name}/" if name else ""
-    return [ImageSequence(prefix + run[0].stem, run, frame_rate=frame_rate) for run in runs]
+    """Return the sequences of a folder of frames, named as by `named_runs`."""
+    return [ImageSequence(*run, frame_rate=frame_rate) for run in named_runs(folder, name)]

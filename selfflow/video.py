@@ -9,14 +9,8 @@ from selfflow.datasets import DATASETS, dataset_sequences, find_dataset
 from selfflow.layouts import LAYOUTS
 from selfflow.runs.errors import UserError
 from selfflow.sample import sample_sequences
-from selfflow.sequences import (
-    VIDEO_SUFFIXES,
-    FlowLabel,
-    Sequence,
-    VideoFile,
-    image_sequences,
-    video_files,
-)
+from selfflow.sequences import FlowLabel, Sequence, image_sequences
+from selfflow.videofile import VIDEO_SUFFIXES, VideoFile, video_files
 
 __all__ = ["FlowLabel", "Sequence", "Target", "known_targets", "open_target"]
 
@@ -29,6 +23,10 @@ class Target:
 
     name: str
     sequences: tuple[Sequence, ...]
+
+    def __post_init__(self) -> None:
+        if len(self._by_name) < len(self.sequences):
+            raise ValueError(f"sequences of target {self.name} share a name")
 
     @property
     def has_ground_truth(self) -> bool:

@@ -113,7 +113,7 @@ def test_kitti_agrees_with_torchvision(tmp_path: Path) -> None:
     kitti(tmp_path / "KittiFlow")
     theirs = torchvision_datasets.KittiFlow(str(tmp_path), split="train")
     pairs = labelled_pairs("kitti", tmp_path)
-    assert [pair.name for pair in pairs] == [f"{n:06d}/{n:06d}_10" for n in range(3)]
+    assert [pair.name for pair in pairs] == [f"{n:06d}_10/{n:06d}_10" for n in range(3)]
     for pair, (first, second, label, valid) in zip(pairs, theirs, strict=True):
         loaded = pair.load()
         assert_same(loaded.image1, chw(first), 255)

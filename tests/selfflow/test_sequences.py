@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfflow.runs.errors import UserError
-from selfflow.sequences import ImageSequence, VideoFile, frame_runs, image_sequences
+from selfflow.sequences import ImageSequence, frame_runs, image_sequences
 
 
 def names(folder: Path, *files: str) -> list[list[str]]:
@@ -82,44 +82,3 @@ def test_a_text_file_named_png_is_named(tmp_path: Path, films: SimpleNamespace) 
     paths[1].write_text("no picture")
     with pytest.raises(UserError, match=r"00001.png: not an image"):
         ImageSequence("s", paths).frame(1)
-
-
-@pytest.mark.parametrize(("codec", "suffix"), [("mp4v", "mp4"), ("MJPG", "avi")])
-def test_video_frames_are_the_same_sought_or_read_on(
-    tmp_path: Path, films: SimpleNamespace, codec: str, suffix: str
-) -> None:
-    path = tmp_path / f"film.{suffix}"
-    frames = films.film(0, 30)
-    films.write_video(path, frames, codec, rate=12.5)
-    video = VideoFile(path)
-    assert (video.name, len(video), video.size) == ("film", 30, (96, 128))
-    assert video.frame_rate == pytest.approx(12.5)
-    in_order = [video.frame(index) for index in range(30)]
-    for frame, original in zip(in_order, frames, strict=True):
-        assert np.abs(frame.astype(int) - original).mean() < 12  # lossy, but the right frame, RGB
-    for index in (17, 3, 4, 29, 0, 12):
-        np.testing.assert_array_equal(video.frame(index), in_order[index])
-    with pytest.raises(IndexError):
-        video.frame(30)
-
-
-@pytest.mark.parametrize(("codec", "suffix"), [("mp4v", "mp4"), ("MJPG", "avi"), ("mp4v", "avi")])
-def test_a_truncated_video_is_named(
-    tmp_path: Path, films: SimpleNamespace, capfd: pytest.CaptureFixture[str], codec: str,
-    suffix: str,
-) -> None:  # fmt: skip
-    path = tmp_path / f"film.{suffix}"
-    films.write_video(path, films.film(0, 40), codec)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    video = VideoFile(path)
-    with pytest.raises(UserError, match=rf"film.{suffix}.*truncated"):
-        len(video)
-    assert capfd.readouterr().err == ""  # FFmpeg keeps quiet
-
-
-def test_what_is_no_video_is_named(tmp_path: Path) -> None:
-    (tmp_path / "film.mp4").write_text("no video")
-    with pytest.raises(UserError, match=r"film.mp4: not a video"):
-        len(VideoFile(tmp_path / "film.mp4"))
-    with pytest.raises(UserError, match="no such file"):
-        len(VideoFile(tmp_path / "missing.mp4"))

@@ -1,0 +1,123 @@
+"""Frames of a video file, decoded by OpenCV on demand."""
+
+import os
+from functools import cached_property, lru_cache
+from pathlib import Path
+from threading import Lock
+
+import cv2
+import numpy as np
+
+from selfflow.io import Bytes
+from selfflow.runs.errors import UserError
+from selfflow.sequences import Sequence
+
+# FFmpeg would report a damaged video on standard error by itself; read at the first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+
+def video_files(folder: Path) -> list[Path]:
+    """Return the video files of a folder, by name; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+class VideoFile(Sequence):
+    """Frames of a video file.
+
+    Neighbours are read on; other frames are sought. The file is opened when it is needed, and only
+    a few are held open, so that a target may consist of many thousands.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = name or path.stem
+
+    @property
+    def _decoder(self) -> "_Decoder":
+        try:
+            return _open(self.path, self.path.stat().st_mtime_ns)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+    @cached_property
+    def _length(self) -> int:
+        announced = int(self._decoder.property(cv2.CAP_PROP_FRAME_COUNT))
+        if announced > 0 and self._decoder.frame(announced - 1) is not None:
+            return announced
+        # Some containers only estimate their length; more than 2 % less is a loss, not an estimate.
+        actual = self._decoder.count()
+        if actual == 0 or actual < announced - max(2, announced // 50):
+            raise UserError(
+                f"{self.path}: truncated, it announces {announced} frames and holds {actual}"
+            )
+        return actual
+
+    @cached_property
+    def frame_rate(self) -> float | None:  # type: ignore[override]
+        """Frames a second as the file states it, or None."""
+        rate = self._decoder.property(cv2.CAP_PROP_FPS)
+        return rate if np.isfinite(rate) and rate > 0 else None
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames, from the first one."""
+        first = self._decoder.frame(0)
+        if first is None:
+            raise UserError(f"{self.path}: no frame can be decoded")
+        return first.shape[0], first.shape[1]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def frame(self, index: int) -> Bytes:
+        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
+        self._check_index(index)
+        frame = self._decoder.frame(index)
+        if frame is None:
+            raise UserError(f"{self.path}: frame {index} of {len(self)} cannot be decoded")
+        return self._check_size(frame, f"{self.path}, frame {index}")
+
+
+class _Decoder:
+    """An open video file; may be used from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise UserError(f"{path}: not a video that can be read, or a truncated one")
+        self._lock = Lock()
+        self._next = 0  # the frame that comes if nothing is sought
+
+    def property(self, number: int) -> float:
+        """Return one of OpenCV's properties."""
+        with self._lock:
+            return float(self._capture.get(number))
+
+    def frame(self, index: int) -> Bytes | None:
+        """Return a frame in RGB, or None if it cannot be decoded."""
+        with self._lock:
+            if index != self._next:
+                self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+            read, frame = self._capture.read()
+            self._next = index + 1 if read else -1
+            return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8) if read else None
+
+    def count(self) -> int:
+        """Return how many frames there really are, by decoding all of them."""
+        with self._lock:
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+            self._next = -1
+            count = 0
+            while self._capture.grab():
+                count += 1
+            return count
+
+
+@lru_cache(maxsize=8)
+def _open(path: Path, modified: int) -> _Decoder:
+    """Return the decoder of a file as it was `modified`; the least recently used ones close."""
+    return _Decoder(path)
