@@ -168,10 +168,9 @@ def _camvid(root: Path) -> Parts:
     video at 15 Hz.
     """
     return {
-        "train": [*image_sequences(root / "train", "train", frame_rate=1.0)],
-        "val": [*image_sequences(root / "val", "val", frame_rate=15.0)]
-        if (root / "val").is_dir()
-        else [],
+        part: [*image_sequences(root / part, part, frame_rate=rate)]
+        for part, rate in (("train", 1.0), ("val", 15.0))
+        if (root / part).is_dir()
     }
 
 
