@@ -36,7 +36,8 @@ def course(trials: Sequence[TrialResult]) -> str:
         axes.set_xlabel("trial (0 is the default set)")
         axes.set_ylabel("Ω, last measurement")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=9)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False, fontsize=9)
 
     return _svg(draw)
 

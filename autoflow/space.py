@@ -1,6 +1,7 @@
 """The space that is searched: every hyperparameter, its range, and points around a start."""
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -83,15 +84,12 @@ def near(space: Mapping[str, Parameter], spread: float, seed: int, number: int) 
     Points of a space of some seventy dimensions drawn evenly are all far from a sensible start; a
     search of few trials does better to begin around it. What would leave the range is reflected.
     """
-    keys = key(seed, torch.tensor([number]))
+    names = torch.tensor([zlib.crc32(name.encode()) for name in space])
+    draws = normal(purpose(key(seed, torch.tensor([number])), "search", names)).tolist()
     return {
-        name: at(each, _reflect(place(each, each.default) + spread * _normal(keys, name)))
-        for name, each in space.items()
+        name: at(each, _reflect(place(each, each.default) + spread * draw))
+        for (name, each), draw in zip(space.items(), draws, strict=True)
     }
-
-
-def _normal(keys: torch.Tensor, name: str) -> float:
-    return float(normal(purpose(keys, f"search {name}")))
 
 
 def _reflect(value: float) -> float:

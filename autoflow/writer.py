@@ -5,10 +5,12 @@ finished by rendering what is missing.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ from selfflow.pairs import Pairs
 from selfflow.runs.config import flatten
 from selfflow.runs.errors import UserError
 from selfflow.runs.progress import track
-from selfflow.runs.run import atomic_write
+from selfflow.runs.run import to_json, write_text
 
 MANIFEST = "render.json"
 # Samples are always rendered in the same groups, whatever is missing, so that a set that was
@@ -145,7 +147,8 @@ def write_set(
         photographs=photographs,
         augment=False,
     )
-    _claim(out, {"layout": layout, "seed": seed, "size": list(size), "sets": _described(sets)})
+    described = {"layout": layout, "seed": seed, "size": size, "sets": [*map(flatten, sets)]}
+    _claim(out, described | {"photographs": _fingerprint(photographs)})
     files = LAYOUTS[layout]
     missing = [i for i in range(count) if not all((out / name).exists() for name in files(i))]
     groups = sorted({index // GROUP for index in missing})
@@ -169,30 +172,31 @@ def _write(out: Path, files: dict[str, Write], example: Example) -> None:
 def _write_split(out: Path, count: int) -> None:
     """Write which samples are for training (1) and validation (2), one in 36 as in the original."""
     lines = ("2" if index % 36 == 35 else "1" for index in range(count))
-    with atomic_write(out / "FlyingChairs" / "FlyingChairs_train_val.txt") as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    write_text(out / "FlyingChairs" / "FlyingChairs_train_val.txt", "\n".join(lines) + "\n")
 
 
-def _described(sets: Sequence[Hyperparameters]) -> list[dict[str, object]]:
-    return [dict(flatten(each)) for each in sets]
+def _fingerprint(photographs: PhotographBank | None) -> int | None:
+    """Return a number that differs where pictures differ."""
+    if photographs is None:
+        return None
+    return zlib.crc32(b"".join(picture.tobytes() for picture in photographs.pictures))
 
 
-def _claim(out: Path, described: dict[str, object]) -> None:
+def _claim(out: Path, described: dict[str, Any]) -> None:
     """Take `out` for this set: new or empty, or begun with the same description."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder")
     manifest = out / MANIFEST
+    text = to_json(described) + "\n"
     if manifest.exists():
-        found = json.loads(manifest.read_text())
-        for name, value in described.items():
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        for name, value in json.loads(text).items():
             if found.get(name) != value:
                 raise UserError(f"{out}: holds another set (its {name} differs); choose another")
         return
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: is not empty and holds no set that `autoflow render` began")
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(manifest) as temporary:
-        temporary.write_text(json.dumps(described, indent=1) + "\n")
+    write_text(manifest, text)
 
 
 def _examples(pairs: Pairs) -> list[Example]:

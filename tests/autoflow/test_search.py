@@ -1,0 +1,173 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from known import Moving, small_settings
+
+from autoflow import trial as trial_module
+from autoflow.hyperparameters import read_hyperparameters, read_sets
+from autoflow.results import TrialResult
+from autoflow.search import make_base, open_bench, open_trials, run_next, run_trials, sole_owner
+from autoflow.search_run import rebuild_report, run_search
+from autoflow.search_settings import SearchSettings
+from autoflow.study import finished
+from autoflow.trial import Bench
+from selfflow.io import write_image
+from selfflow.models import load_network
+from selfflow.runs.config import replace_values
+from selfflow.runs.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("target") / "moving"
+    folder.mkdir()
+    for index in range(4):
+        write_image(folder / f"{index:03d}.png", Moving().frame(index))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SELFFLOW_HOME", str(tmp_path / "home"))
+    return
+
+
+def prepared(path: Path, settings: SearchSettings) -> Bench:
+    path.mkdir(exist_ok=True)
+    bench = open_bench(settings, path, CPU)
+    make_base(settings, bench, path)
+    return open_bench(settings, path, CPU)
+
+
+def courses(trials: list[TrialResult]) -> list[list[float]]:
+    return [[measured.omega for measured in trial.course] for trial in trials]
+
+
+def test_a_search_ends_with_files_a_report_and_a_network(frames: Path, tmp_path: Path) -> None:
+    settings = small_settings(str(frames))
+    found = run_search(settings, tmp_path / "run", CPU)
+    assert found.results["trials"] == found.results["complete"] == 3
+    sets = read_sets(tmp_path / "run")
+    assert len(sets) == 3
+    assert read_hyperparameters(tmp_path / "run" / "best.toml") == sets[0]
+    lines = (tmp_path / "run" / "trials.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert "All trials" in (tmp_path / "run" / "report.html").read_text()
+    pairs = json.loads((tmp_path / "run" / "pairs.json").read_text())
+    assert len(pairs["pairs"]) == 2
+    _, metadata = load_network("s-af")
+    assert metadata["target"] == str(frames)
+    assert len(metadata["hyperparameters"]) == 3
+    # The same command again has nothing left to do, and says the same.
+    again = run_search(settings, tmp_path / "run", CPU)
+    assert again.results["best"] == found.results["best"]
+    assert rebuild_report(tmp_path / "run", CPU).results["best"] == found.results["best"]
+
+
+def test_the_default_set_is_trial_zero(frames: Path, tmp_path: Path) -> None:
+    settings = small_settings(str(frames), trials=1)
+    bench = prepared(tmp_path / "run", settings)
+    study = open_trials(settings, bench, tmp_path / "run")
+    result = run_next(study, bench, "me")
+    assert replace_values(bench.start, result.parameters) == bench.start
+    assert [measured.step for measured in result.course] == [1, 2]
+
+
+def test_a_search_in_two_parts_finds_what_one_finds(frames: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = small_settings(str(frames))
+    bench = prepared(whole, settings)
+    expected = run_trials(open_trials(settings, bench, whole), bench, owner="me")
+    for count in (1, 3):
+        shorter = settings.model_copy(update={"trials": count})
+        bench = prepared(parts, shorter)
+        found = run_trials(open_trials(shorter, bench, parts), bench, owner="me")
+    assert courses(found) == courses(expected)
+    assert [t.parameters for t in found] == [t.parameters for t in expected]
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small_settings(str(frames))
+    bench = prepared(tmp_path / "run", settings)
+    study = open_trials(settings, bench, tmp_path / "run")
+    measure, calls = trial_module.measure_target, iter([False, False, True, False, False])
+
+    def sometimes_nan(network, *arguments):
+        if next(calls):
+            with torch.no_grad():
+                next(network.parameters()).fill_(float("nan"))
+        return measure(network, *arguments)
+
+    monkeypatch.setattr(trial_module, "measure_target", sometimes_nan)
+    trials = run_trials(study, bench, owner="me")
+    assert [trial.state for trial in trials] == ["complete", "failed", "complete"]
+    assert "Ω is not finite after 1 steps" in trials[1].reason
+
+
+def test_hopeless_trials_are_pruned_but_the_default_set_never(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small_settings(str(frames), trials=2)
+    bench = prepared(tmp_path / "run", settings)
+    study = open_trials(settings, bench, tmp_path / "run")
+    monkeypatch.setattr("optuna.Trial.should_prune", lambda self: True)
+    trials = run_trials(study, bench, owner="me")
+    assert [trial.state for trial in trials] == ["complete", "pruned"]
+    assert [len(trial.course) for trial in trials] == [2, 1]
+    assert "hopeless after 1 of 2 steps" in trials[1].reason
+
+
+def test_ground_truth_never_influences_a_self_supervised_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for labelled in (True, False):
+        sequences = (Moving(labelled=labelled),)
+        target = type("T", (), {})
+        from selfflow.video import Target
+
+        target = Target("moving", sequences)
+        monkeypatch.setattr("autoflow.search.open_target", lambda *_, t=target: t)
+        settings = small_settings("moving", trials=2)
+        path = tmp_path / str(labelled)
+        bench = prepared(path, settings)
+        found.append(run_trials(open_trials(settings, bench, path), bench, owner="me"))
+    assert courses(found[0]) == courses(found[1])
+    assert found[0][0].last is not None
+    assert found[0][0].last.aepe is not None
+    assert found[1][0].last.aepe is None
+
+
+def test_a_folder_in_which_a_search_is_at_work_is_refused(tmp_path: Path) -> None:
+    with sole_owner(tmp_path), pytest.raises(UserError, match="at work"), sole_owner(tmp_path):
+        pass
+    with sole_owner(tmp_path):
+        pass
+
+
+def test_other_settings_in_the_same_folder_are_refused(frames: Path, tmp_path: Path) -> None:
+    settings = small_settings(str(frames), trials=1)
+    bench = prepared(tmp_path / "run", settings)
+    open_trials(settings, bench, tmp_path / "run")
+    other = settings.model_copy(update={"only": ("effects",)})
+    with pytest.raises(UserError, match="made for another"):
+        open_trials(other, open_bench(other, tmp_path / "run", CPU), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_workers_run_all_trials(frames: Path, tmp_path: Path) -> None:
+    settings = small_settings(str(frames), trials=5).model_copy(update={"workers": 2})
+    run_search(settings, tmp_path / "run", CPU, train=False)
+    bench = open_bench(settings, tmp_path / "run", CPU)
+    trials = finished(open_trials(settings, bench, tmp_path / "run"))
+    assert len(trials) == 5
+    assert all(trial.state == "complete" for trial in trials)
+    assert all(np.isfinite(trial.omega) for trial in trials)
