@@ -35,6 +35,7 @@ class Scenes:
         maps: distance maps' bilinear coefficients, `(4, B, L, cells)`; the background's are not
             used.
         map_cells: cells of a map along each axis.
+        map_reach: half sides of the area that a map covers, `(B, L, 2)` in layer coordinates.
         softness: width of the edges' transition, `(B, L)` frame sides; a pixel at least.
         shadow: darkness, offset x and y, width of transition, `(B, L, 4)`.
         to_texels: affine maps from layer coordinates to texels of the layer's tile, `(B, L, 2, 3)`.
@@ -52,6 +53,7 @@ class Scenes:
     present: Tensor
     maps: Tensor
     map_cells: int
+    map_reach: Tensor
     softness: Tensor
     shadow: Tensor
     to_texels: Tensor
@@ -81,7 +83,16 @@ class Scenes:
         tables = {
             name: getattr(self, name)[:, chosen].contiguous() for name in ("lattices", "maps")
         }
-        names = ("present", "softness", "shadow", "to_texels", "tiles", "colors", "shutter")
+        names = (
+            "present",
+            "map_reach",
+            "softness",
+            "shadow",
+            "to_texels",
+            "tiles",
+            "colors",
+            "shutter",
+        )
         rest = {name: getattr(self, name)[chosen] for name in names}
         return replace(self, motions=motions, **tables, **rest)
 
@@ -108,7 +119,7 @@ def draw_scenes(
     shadow = _shadows(every, effects, side)
     outlines = draw_outlines(foreground, hyperparameters.shapes, layers)
     margin = torch.maximum(softness, shadow[..., 3])[:, 1:] / 2 + 1 / side
-    centre, extent = boxes(outlines, margin)
+    centre, extent = boxes(outlines)
     nodes = round(min(max(side * 0.32, COARSEST_MAP), FINEST_MAP) / 16) * 16
     maps = distance_maps(outlines, centre, extent, margin, nodes)
 
@@ -133,6 +144,7 @@ def draw_scenes(
         present=number <= count[:, None],
         maps=_coefficients(maps),
         map_cells=nodes - 1,
+        map_reach=F.pad(1 + margin[..., None] / extent, (0, 0, 1, 0), value=1.0).float(),
         softness=softness.float(),
         shadow=shadow.float(),
         to_texels=to_texels.float(),

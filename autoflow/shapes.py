@@ -19,6 +19,7 @@ from autoflow.hyperparameters import Layers, Shapes
 PARTS = 4  # the main one, two that a composite adds, the hole
 ANGLES = 256  # entries of a radius table, evenly spaced along the diamond |x| + |y| = 1
 NEEDLE, OUTLINE = 1, 2  # kinds of thin layers
+SMALLEST = 0.02  # half side of a box, in frame sides
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,24 @@ def draw_outlines(draws: Draws, shapes: Shapes, layers: Layers) -> Outlines:
     )
 
 
-def boxes(outlines: Outlines, margin: Tensor) -> tuple[Tensor, Tensor]:
-    """Return centres and half sides `(B, F, 2)` of boxes around shapes, with margins `(B, F)`."""
-    edge = _edges(outlines)
+def boxes(outlines: Outlines) -> tuple[Tensor, Tensor]:
+    """Return the centres and half sides `(B, F, 2)` of boxes around shapes."""
     solid = outlines.present.clone()
-    solid[..., -1] = False
-    far = torch.where(solid[..., None, None], edge, 0.0).flatten(-3, -2)
-    low, high = far.amin(-2), far.amax(-2)
-    padding = margin[..., None] + outlines.rims[..., None]
-    return (low + high) / 2, (high - low) / 2 + padding
+    solid[..., -1] = False  # the hole
+    edges = torch.where(solid[..., None, None], _edges(outlines), 0.0).flatten(-3, -2)
+    low, high = edges.amin(-2), edges.amax(-2)
+    half = (high - low) / 2 + outlines.rims[..., None]
+    return (low + high) / 2, half.clamp(min=SMALLEST)
 
 
 def distance_maps(
     outlines: Outlines, centre: Tensor, extent: Tensor, margin: Tensor, nodes: int
 ) -> Tensor:
-    """Return the signed distance at `nodes`² nodes of the `boxes`, `(B, F, nodes, nodes)`."""
+    """Return the signed distance at `nodes`² nodes of each layer's map, `(B, F, nodes, nodes)`.
+
+    A map covers the layer's box and a `margin` `(B, F)` around it.
+    """
+    extent = extent + margin[..., None]
     steps = torch.linspace(-1, 1, nodes, device=centre.device, dtype=centre.dtype)
     x = (centre[..., :1] + extent[..., :1] * steps).float().flatten(0, 1)[:, None, :]
     y = (centre[..., 1:] + extent[..., 1:] * steps).float().flatten(0, 1)[:, :, None]
@@ -106,7 +110,7 @@ def distance_maps(
         total[chosen] = distance
     rims = outlines.rims.float().flatten()[:, None, None]
     total = torch.where(rims > 0, rims - total.abs(), total)
-    # Distances beyond spikes are underestimated; the box's border is `margin` away all the same.
+    # Distances beyond spikes are underestimated; the border is `margin` away all the same.
     width, height = extent.float().flatten(0, 1)[..., None, None].unbind(1)
     inwards = 1 - steps.float().abs()
     to_border = torch.minimum(width * inwards, height * inwards[:, None])
@@ -166,7 +170,7 @@ def _edges(outlines: Outlines) -> Tensor:
 def _inner_radii(outlines: Outlines) -> Tensor:
     """Return the distance from parts' centres to their edges, `(B, F, PARTS)`.
 
-    Deep inside, distances along rays are too long, above all in needles; nothing is deeper than this.
+    Deep inside, distances along rays are too long, above all in needles. This bounds them.
     """
     return (_rays(outlines) * outlines.radii[..., None]).norm(dim=-1).amin(-1)
 

@@ -15,7 +15,11 @@ from autoflow.scene import Scenes
 def distance(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
     """Return the signed distance to the layers' edges, `(M, P)` frame sides, positive inside."""
     cells = scenes.map_cells
-    x, y = (((value + 1) * (cells / 2)).clamp(0, cells) for value in points)
+    scale = (cells / 2) / scenes.map_reach.flatten(0, 1)[surface]
+    x, y = (
+        (value * scale[:, axis, None] + cells / 2).clamp(0, cells)
+        for axis, value in enumerate(points)
+    )
     column, row = x.floor().clamp_(max=cells - 1), y.floor().clamp_(max=cells - 1)
     index = surface.int()[:, None] * cells**2 + (row * cells + column).int()
     flat = index.flatten()

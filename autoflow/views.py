@@ -67,7 +67,7 @@ class Views:
         return project(self.poses.to_frame[view, layer], flat)
 
     def touches(self, layer: int, ranges: Ranges) -> Tensor:
-        """Return which ranges of positions, `(1 or V, K)` each, can meet a layer's box; `(V, K)`.
+        """Return which ranges of positions, `(1 or V, K)` each, can meet a layer's map; `(V, K)`.
 
         Never too few: a homography takes a rectangle to the convex hull of its corners' images,
         and over the hull the displacement differs from the corners' by at most its Lipschitz
@@ -84,8 +84,9 @@ class Views:
         surface = self.scene * self.scenes.layers + layer
         bend = self.poses.bend[:, layer]
         x, y = deform(self.scenes.lattices.flatten(1), surface, bend, flat)
-        meets = (_low(x) - slack <= 1) & (_high(x) + slack >= -1)
-        meets &= (_low(y) - slack <= 1) & (_high(y) + slack >= -1)
+        right, bottom = self.scenes.map_reach[self.scene, layer, :, None].unbind(1)
+        meets = (_low(x) - slack <= right) & (_high(x) + slack >= -right)
+        meets &= (_low(y) - slack <= bottom) & (_high(y) + slack >= -bottom)
         # Near the horizon corners tell nothing.
         meets |= _low(depth) < 2 * HORIZON
         return meets & self.scenes.present[self.scene, layer][:, None]

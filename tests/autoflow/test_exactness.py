@@ -101,9 +101,8 @@ def test_forward_and_backward_flow_cancel_where_visible(plain):
     scenes, sample = rendered(plain, 4)
     for scene in range(4):
         tracer = Tracer(scenes, scene)
-        visible = sample.visible_forward[scene, 0, 0]
-        y, x = (v.numpy() for v in visible.nonzero(as_tuple=True))
-        pixels = np.stack((x, y), 1).astype(float)
+        pixels = random_pixels(SIZE)
+        pixels = pixels[at(sample.visible_forward[scene, 0], pixels)[:, 0]]
         flow = at(sample.forward[scene, 0], pixels)
         # Backward flow at the target itself, not between pixels of several layers.
         top = at(sample.layers[scene, 0], pixels)[:, 0]
@@ -148,8 +147,8 @@ def test_frame_2_warped_back_is_frame_1_with_coarse_textures(plain):
 
 
 def test_default_textures_warp_as_well_as_with_the_tracers_flow(plain):
-    scenes, sample = rendered(plain, 3)
-    height, width = SIZE
+    height, width = size = (128, 176)
+    scenes, sample = rendered(plain, 3, size=size)
     y, x = np.mgrid[:height, :width].reshape(2, -1)
     pixels = np.stack((x, y), 1).astype(float)
     for scene in range(3):

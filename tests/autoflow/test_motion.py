@@ -76,10 +76,8 @@ def test_translation_has_a_long_tail():
 def test_foreground_takes_part_in_the_backgrounds_motion():
     draws = Draws(key(0, torch.arange(1))).child("layer", 2)
     zero = torch.zeros(1, 2, 2, dtype=torch.float64)
-    still = {
-        name: 0.0
-        for name in ("translation", "rotation", "scale", "shear", "perspective", "deformation")
-    }
+    kinds = ("translation", "rotation", "scale", "shear", "perspective", "deformation")
+    still = dict.fromkeys(kinds, 0.0)
     moving = draw_motions(draws, BackgroundMotion(), zero, zero + 0.5, 2)
     resting = draw_motions(draws, Motion(**still), zero, zero + 0.5, 2)
     joined = motion.Motions(

@@ -31,7 +31,7 @@ def test_a_sample_is_what_the_conventions_say(batch):
         assert mask.dtype == torch.bool
     assert batch.layers.shape == (8, 2, 1, height, width)
     assert batch.layers.dtype == torch.int64
-    assert 0 <= batch.frames.min()
+    assert batch.frames.min() >= 0
     assert batch.frames.max() <= 1
     assert all(value.isfinite().all() for value in vars(batch).values())
 

@@ -9,6 +9,7 @@ from autoflow.shapes import Outlines, _edges, boxes, distance_maps, draw_outline
 from selfflow.random import key
 
 NODES = 96
+MARGIN = 0.02  # frame sides
 
 
 def drawn(count: int = 16, **changes: float) -> Outlines:
@@ -19,11 +20,11 @@ def drawn(count: int = 16, **changes: float) -> Outlines:
 
 def maps(outlines: Outlines) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distances (B, n, n), and the positions of the nodes' columns and rows (B, n)."""
-    margin = torch.full(outlines.rims.shape, 0.02, dtype=torch.float64)
-    centre, extent = boxes(outlines, margin)
+    margin = torch.full(outlines.rims.shape, MARGIN, dtype=torch.float64)
+    centre, extent = boxes(outlines)
     distance = distance_maps(outlines, centre, extent, margin, NODES)[:, 0].numpy()
     steps = torch.linspace(-1, 1, NODES, dtype=torch.float64)
-    places = centre[:, 0, :, None] + extent[:, 0, :, None] * steps
+    places = centre[:, 0, :, None] + (extent + MARGIN)[:, 0, :, None] * steps
     return distance, places[:, 0].numpy(), places[:, 1].numpy()
 
 
@@ -88,7 +89,7 @@ def test_nothing_reaches_the_border_of_the_box():
     border = np.concatenate(
         [distance[:, 0], distance[:, -1], distance[:, :, 0], distance[:, :, -1]], 1
     )
-    assert border.max() <= -0.0199
+    assert border.max() <= -0.99 * MARGIN
     assert ((distance > 0).mean((1, 2)) > 0.001).all()
 
 

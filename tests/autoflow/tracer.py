@@ -48,7 +48,8 @@ class Tracer:
             return np.full(len(points), np.inf)
         cells = self.scenes.map_cells
         c = self.scenes.maps[:, self.scene, layer].double().numpy().reshape(4, cells, cells)
-        place = np.clip((points + 1) / 2 * cells, 0, cells)
+        reach = self.scenes.map_reach[self.scene, layer].double().numpy()
+        place = np.clip((points / reach + 1) / 2 * cells, 0, cells)
         column, row = np.minimum(place.astype(int), cells - 1).T
         fx, fy = place[:, 0] - column, place[:, 1] - row
         c0, c1, c2, c3 = c[:, row, column]
