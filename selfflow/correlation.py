@@ -132,9 +132,7 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, windows: Tensor, *volumes: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, windows: Tensor, *volumes: Tensor | None) -> tuple[Tensor | None, ...]:
         cells, x, y = ctx.saved_tensors
         patches = Windows(cells, x, y).spread(windows)
         summed = []
@@ -189,12 +187,10 @@ class OnDemand:
 
     def read(self, place: Windows) -> tuple[Tensor, "OnDemand"]:
         """Return the windows `(B, L, S - 1, S - 1, N)` and what to read from next."""
-        batch, _, count = self.queries.shape
+        batch = len(self.queries)
         cells = self.fine.shape[2] + self.coarse.shape[2]
         columns = max(CHUNK_BYTES // (batch * cells * self.queries.element_size()), 1)
-        chunks = (
-            part.split(columns, -1) for part in (self.queries, place.cells, place.x, place.y)
-        )
+        chunks = (part.split(columns, -1) for part in (self.queries, place.cells, place.x, place.y))
         # Checkpointed: kept for the gradient, all rows together would fill the memory.
         parts = [
             checkpoint(self._read, *chunk, use_reentrant=False)

@@ -176,8 +176,9 @@ class RAFT(nn.Module):
             with torch.autocast(features.device.type, enabled=False):
                 positions = (grid + flow).chunk(len(directions))
                 lookups = [d.lookup(p) for d, p in zip(directions, positions, strict=True)]
-            windows, directions = zip(*lookups, strict=True)
-            hidden, change = self.update_block(hidden, gates, torch.cat(windows), flow)
+            directions = [following for _, following in lookups]
+            correlation = torch.cat([values for values, _ in lookups])
+            hidden, change = self.update_block(hidden, gates, correlation, flow)
             flow = flow + _exact(change)
             yield flow, hidden
 
@@ -188,7 +189,9 @@ class RAFT(nn.Module):
                 flow, scale_factor=STRIDE, mode="bilinear", align_corners=True
             )
         else:
-            full = upsample_convex(flow, _exact(self.mask_predictor(hidden)))
+            weights = _exact(self.mask_predictor(hidden))
+            with torch.autocast(flow.device.type, enabled=False):
+                full = upsample_convex(flow, weights)
         height, width = size
         left, _, top, _ = padding(height, width)
         return full[..., top : top + height, left : left + width]
