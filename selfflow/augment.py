@@ -67,12 +67,13 @@ def augment(
 
     Args:
         pairs: whole frames, with labels or without; frames of any size, also smaller than `crop`.
-        keys: one a sample, `(B,)`, see `selfflow.random.key`.
+        keys: one a sample, `(B,)`, see `selfflow.random.key`; may be on another device.
         augmentation: the strengths.
         crop: height and width of the result in pixels.
         strength: factor on all magnitudes; 0 leaves a random crop.
     """
     geometry, colors = augmentation.geometry, augmentation.colors
+    keys = keys.to(pairs.image1.device)
     map1, map2 = draw_maps(keys, geometry, pairs.image1.shape[-2:], crop, strength)
     pairs = transform(pairs, map1, map2, crop)
     image1, image2 = augment_colors(pairs.image1, pairs.image2, keys, colors, strength)

@@ -21,7 +21,8 @@ from selfflow.runs.devices import pick_device
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path, to_json
 from selfflow.runs.store import store, stored_models
-from selfflow.training import DEVICE_DEFAULTS, Training, UnsupervisedConfig, resolve
+from selfflow.training import Training
+from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig, resolve
 from selfflow.video import known_targets, open_target
 
 _OUT = click.Path(path_type=Path)
@@ -104,7 +105,9 @@ def _output() -> Console:
 
 def _before_and_after(results: dict[str, Any]) -> Table:
     count = results["pairs"]["held_out"]
-    title = f"{results['target']}: means over {count} held-out pairs"
+    side = results["short_side"]
+    size = f"frames of at most {side} px on the short side" if side else "whole frames"
+    title = f"{results['target']}: means over {count} held-out pairs, {size}"
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("term")
     table.add_column(f"before ({results['init']})", justify="right")

@@ -37,6 +37,7 @@ class SelfSupervision(Config):
     gamma: float = Field(
         0.8, gt=0, le=1, description="weight of each iteration to that of the next"
     )
+    # What is charged for uncovered pixels is constant and teaches nothing; it is for measuring.
     terms: ObjectiveSettings = ObjectiveSettings()
     # SMURF begins with random weights, whose occlusions mean nothing, and waits for a third of
     # its steps; we begin with a trained network.

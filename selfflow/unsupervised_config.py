@@ -1,0 +1,113 @@
+"""What a self-supervised training is asked for, and what it takes where nothing is said."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from selfflow.augment import Augmentation, Geometry
+from selfflow.photometry import Colors
+from selfflow.runs.config import Config, replace_values
+from selfflow.runs.errors import UserError
+from selfflow.runs.loop import LoopSettings
+from selfflow.runs.schedule import constant_then_halve
+from selfflow.runs.store import find_model, read_metadata, stored_models
+from selfflow.supervised import Size
+from selfflow.unsupervised import SelfSupervision
+
+# What training starts from where nothing else is said: a search's result, else what is shipped.
+INITIAL = ("s-af", "s-af-small")
+
+# SMURF's: frames are mirrored, zoomed and stretched, not turned; colours change without noise.
+SMURF_AUGMENTATION = Augmentation(
+    geometry=Geometry(rotation=0, relative_zoom=0, relative_rotation=0, relative_translation=0),
+    colors=Colors(gamma=0, noise=0),
+)
+
+
+class UnsupervisedConfig(Config):
+    """A self-supervised training. The defaults are SMURF's, for a GPU."""
+
+    target: str | None = Field(None, description="video; default: what the first network is for")
+    init: str | None = Field(None, description="network to start from; default: s-af, s-af-small")
+    name: str = Field("s-af-ss", description="of the result in the model store")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    seed: int = Field(0, ge=0, description="of everything random")
+    loop: LoopSettings = LoopSettings(steps=75_000, precision="bfloat16")
+    batch_size: int = Field(8, ge=1, description="pairs in a batch")
+    crop: Size = Field((368, 496), description="height and width of crops, px")
+    margin: tuple[NonNegativeInt, NonNegativeInt] = Field(
+        (100, 200), description="rows and columns around a crop that its flow may reach, px"
+    )
+    short_side: int | None = Field(
+        None, ge=16, description="frames are reduced to this shorter side, px"
+    )
+    gaps: tuple[PositiveInt, ...] = Field(
+        (1,), min_length=1, description="frames from a pair's first to its second"
+    )
+    pairs: int = Field(50_000, ge=2, description="at most so many pairs, spread over the target")
+    held_out: int = Field(32, ge=1, description="pairs that are only measured")
+    learning_rate: float = Field(
+        2e-4, gt=0, description="for five sixths of the steps, then halved five times"
+    )
+    losses: SelfSupervision = SelfSupervision()
+    augmentation: Augmentation = SMURF_AUGMENTATION
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return constant_then_halve(step, self.loop.steps, self.learning_rate)
+
+
+DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Two cores are done within 15 minutes.
+    "cpu": {
+        "loop.steps": 150,
+        "loop.precision": "float32",
+        "loop.log_every": 10,
+        "loop.pictures_every": 50,
+        "batch_size": 2,
+        "crop": (128, 160),
+        "margin": (16, 24),
+        "short_side": 160,
+        "pairs": 500,
+        "held_out": 6,
+        "losses.iterations": 6,
+    }
+}
+
+
+def resolve(config: UnsupervisedConfig) -> tuple[UnsupervisedConfig, list[str]]:
+    """Return `config` with network and target named, and a line for each that was chosen here.
+
+    Raises:
+        UserError: there is no network to start from, or it was not made for a target.
+    """
+    lines = []
+    init = config.init
+    if init is None:
+        known = stored_models()
+        init = next((name for name in INITIAL if name in known), None)
+        if init is None:
+            raise UserError(
+                "there is no network to start from: neither s-af in the model store nor "
+                "s-af-small; make one with `autoflow search` or `autoflow train`, or name one "
+                "with --init"
+            )
+        lines.append(f"starting from {init}")
+    if Path(init).name == Path(config.name).name:
+        raise UserError(f"--name {config.name} would replace the network that training starts from")
+    target = config.target
+    if target is None:
+        target = _target_of(init)
+        lines.append(f"target {target}, which {init} was made for")
+    return replace_values(config, {"init": init, "target": target}), lines
+
+
+def _target_of(init: str) -> str:
+    try:
+        target = read_metadata(find_model(init)).get("target")
+    except UserError:
+        target = None  # built in, or of someone else's making
+    if not target:
+        raise UserError(f"--target is needed: {init} was not made for one")
+    return str(target)
