@@ -17,7 +17,7 @@ from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path
-from selfflow.runs.store import find_model, read_metadata
+from selfflow.runs.store import SUFFIX, find_model, read_metadata
 
 
 @click.group(cls=Group)
@@ -61,7 +61,8 @@ def pretrain(
     parts = assemble(settings)
     common.announce(settings, estimate(parts))
     name = name or settings.method
-    run = Run.open(out or default_run_path("pretrain", Path(name).stem), "pretrain", settings)
+    folder = out or default_run_path("pretrain", Path(name).name.removesuffix(SUFFIX))
+    run = Run.open(folder, "pretrain", settings)
     with run:
         result = train(parts, run)
         if rank() != 0:

@@ -77,7 +77,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "encoder.architecture": "resnet18",
         "heads.hidden": 512,
         "heads.out": 128,
-        "optimizer.learning_rate": 1.0,
+        "optimizer.learning_rate": 4.0,
         "optimizer.warmup": 20,
         "loop.steps": 400,
         "loop.clip": 0.0,
