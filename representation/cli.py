@@ -1,6 +1,5 @@
 """The command line: pre-train an encoder, export it."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 from representation.estimate import estimate
 from representation.export import export_torchvision
 from representation.methods import METHODS
-from representation.pretrain import assemble, method_class, save, train
+from representation.pretrain import PAIRS, assemble, method_class, save, train
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
 from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
 from selfflow.runs.config import read_toml, replace_values
@@ -54,40 +53,39 @@ def pretrain(
         "flow_model": flow_model,
         "target": target,
         "encoder.init": init,
+        "name": name,
         "loop.steps": steps,
         "loop.budget": budget,
     }
     settings = resolve(common, flags)
-    parts = assemble(settings)
+    assert settings.name is not None
+    folder = out or default_run_path("pretrain", Path(settings.name).name.removesuffix(SUFFIX))
+    parts = assemble(settings, data_root=common.data_root, listed=folder / PAIRS)
     common.announce(settings, estimate(parts))
-    name = name or settings.method
-    folder = out or default_run_path("pretrain", Path(name).name.removesuffix(SUFFIX))
-    run = Run.open(folder, "pretrain", settings)
-    with run:
+    with Run.open(folder, "pretrain", settings) as run:
         result = train(parts, run)
         if rank() != 0:
             return
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        path = save(parts, result, name, command)
         summary = {
-            "encoder": str(path),
-            "run": str(run.path),
+            "encoder": str(save(parts, result)),
+            "run": str(folder),
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             **result.means,
         }
-        run.write_json("result.json", summary)
+        run.write_json("results.json", summary)
     print_result(summary, as_json)
 
 
 def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
-    """Return the settings of a method's run, flow model and target named."""
+    """Return the settings of a method's run, with flow model, target and result named."""
     method = method_class(chosen_method(common, flags["method"]))
     defaults = {
         device: {**shared, **method.device_defaults.get(device, {})}
         for device, shared in DEVICE_DEFAULTS.items()
     }
     settings = common.configure(method.Settings, flags, defaults)
+    settings = replace_values(settings, {"name": settings.name or settings.method})
     if settings.flow_model is None:
         raise UserError("--flow-model is needed: a path, a name in the model store, or dis")
     if settings.target is None:

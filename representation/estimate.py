@@ -1,14 +1,11 @@
 """What a run will take, measured on a few steps of a copy."""
 
 import copy
-import resource
-import sys
-import time
-from collections.abc import Callable
 
 import torch
 
 from representation.pretrain import Pretraining, batches_for, flow_folder, new_optimizer
+from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.progress import format_duration
 
 
@@ -31,7 +28,7 @@ def estimate(parts: Pretraining) -> list[str]:
         f"frames: {pairs} pairs of {settings.target}; flow: {settings.flow_model}",
         f"{loop.describe(settings.frames.batch_size)}",
         f"about {format_duration(seconds)}: {step:.2g} s a step, and {make:.2g} s for a batch "
-        f"whose flow is not known yet; {used_memory(device) / 2**30:.1f} GiB of memory",
+        f"whose flow is not known yet; {peak_memory(device) / 2**30:.1f} GiB of memory",
     ]
     if parts.flow is not None and settings.cache_flow:
         image = parts.batches.cache.batch(parts.batches.pairs[:1]).image1
@@ -58,20 +55,3 @@ def measure(parts: Pretraining) -> tuple[float, float]:
     batch = batches(0)
     step()  # the first one also makes buffers and chooses algorithms
     return seconds_of(lambda: batches(1), device), seconds_of(step, device)
-
-
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long `work` takes, until the device is done."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def used_memory(device: torch.device) -> float:
-    """Return the most bytes that were used so far: the GPU's, or the process's on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

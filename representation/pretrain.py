@@ -1,5 +1,6 @@
 """Pre-training from start to end: frames, flow and a method in, a trained encoder out."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from representation.method import Method
 from representation.methods import METHODS
 from representation.settings import PretrainSettings
 from representation.source import FrameSource
-from selfflow.frames import FrameBatches, FrameCache, find_pairs
+from selfflow.frames import FrameBatches, FrameCache, PairAddress, find_pairs, pairs_from_json
 from selfflow.models import load as load_flow_model
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank
@@ -24,6 +25,8 @@ from selfflow.runs.loop import Result, fit
 from selfflow.runs.run import Run, home
 from selfflow.runs.schedule import cosine
 from selfflow.video import open_target
+
+PAIRS = "pairs.json"
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,21 @@ def method_class(name: str) -> type[Method]:
     return METHODS[name]
 
 
-def assemble(settings: PretrainSettings) -> Pretraining:
+def assemble(
+    settings: PretrainSettings, *, data_root: Path | None = None, listed: Path | None = None
+) -> Pretraining:
     """Make the networks, load the flow model, and look for the target's pairs of frames.
+
+    Args:
+        settings: with flow model and target named.
+        data_root: where data sets lie.
+        listed: a file that an earlier session of the run listed its pairs in; they are taken over.
 
     Raises:
         UserError: the target, the flow model or the first weights are not there, or don't fit.
     """
     if settings.target is None or settings.flow_model is None:
-        raise UserError("pre-training needs a target and a flow model")
+        raise ValueError("the settings must name a flow model and a target")
     device = pick_device(settings.device)
     method = new_method(settings, device)
     flow = None
@@ -65,15 +75,28 @@ def assemble(settings: PretrainSettings) -> Pretraining:
         model = load_flow_model(settings.flow_model, device)
         flow = ComputedFlow(model, iterations=settings.flow_iterations)
     frames = settings.frames
-    target = open_target(settings.target, settings.data_root)
+    target = open_target(settings.target, data_root)
+    if listed is not None and listed.exists():
+        pairs = read_pairs(listed)
+    else:
+        pairs = find_pairs(target, frames.gaps, limit=frames.pairs, seed=settings.seed)
     batches = FrameBatches(
         cache=FrameCache(target, frames.short_side),
-        pairs=find_pairs(target, frames.gap),
+        pairs=pairs,
         seed=settings.seed,
         batch_size=frames.batch_size,
         device=device,
     )
     return Pretraining(settings, method, batches, flow)
+
+
+def read_pairs(path: Path) -> list[PairAddress]:
+    """Return the pairs that a run listed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    return pairs_from_json(content, str(path))
 
 
 def new_method(settings: PretrainSettings, device: torch.device) -> Method:
@@ -87,7 +110,7 @@ def train(parts: Pretraining, run: Run) -> Result:
     """Train, or go on where `run` was stopped; then the method's encoder is trained."""
     settings, method = parts.settings, parts.method
     if rank() == 0:
-        run.write_json("pairs.json", parts.batches.pairs)
+        run.write_json(PAIRS, parts.batches.pairs)
     return fit(
         CollapseWatch(method, settings.collapse_below),
         batches_for(parts),
@@ -137,16 +160,17 @@ def learning_rate(settings: PretrainSettings, step: int) -> float:
     return cosine(step, settings.loop.steps, own.learning_rate, warmup=own.warmup)
 
 
-def save(parts: Pretraining, result: Result, name: str | Path, command: str) -> Path:
+def save(parts: Pretraining, result: Result) -> Path:
     """Put the trained encoder into the model store, with how it was made; return its path."""
     settings = parts.settings
     metadata = {
         "method": settings.method,
         "target": settings.target,
         "flow_model": settings.flow_model,
-        "made_by": command,
+        "made_by": "representation pretrain",
+        "init": settings.encoder.init,
         "seed": settings.seed,
         "steps": result.steps,
         "seconds": round(result.seconds, 1),
     }
-    return models.save(name, parts.method.encoder, metadata)
+    return models.save(settings.name or settings.method, parts.method.encoder, metadata)

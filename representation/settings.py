@@ -1,9 +1,8 @@
 """Settings that every pre-training method shares; a method adds a table of its own."""
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from representation.encoder import Architecture, Stride
 from representation.views import ViewSettings
@@ -42,7 +41,10 @@ class FrameSettings(Config):
     short_side: int | None = Field(
         None, ge=16, description="frames are reduced to this short side; not set: as they are"
     )
-    gap: int = Field(1, ge=1, description="frames from the first of a pair to the second")
+    gaps: tuple[PositiveInt, ...] = Field(
+        (1,), min_length=1, description="frames from a pair's first to its second"
+    )
+    pairs: int = Field(50_000, ge=1, description="at most so many, spread over the target")
     batch_size: int = Field(16, ge=1, description="pairs in a step")
 
 
@@ -55,9 +57,9 @@ class PretrainSettings(Config):
     flow_iterations: int = Field(12, ge=1, description="updates of RAFT")
     collapse_below: float = Field(0.1, ge=0, le=1, description="spread that is warned of")
     cache_flow: bool = Field(True, description="compute the flow of a pair once, keep it on disk")
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
-    data_root: Path | None = None
+    name: str | None = Field(None, description="in the model store; not set: the method's")
+    seed: int = Field(0, ge=0, description="of everything random")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     frames: FrameSettings = FrameSettings()
     views: ViewSettings = ViewSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -71,6 +73,7 @@ class PretrainSettings(Config):
 DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {
         "frames.short_side": 160,
+        "frames.pairs": 2000,
         "frames.batch_size": 6,
         "views.height": 96,
         "views.width": 128,
@@ -80,6 +83,8 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "optimizer.learning_rate": 4.0,
         "optimizer.warmup": 20,
         "loop.steps": 400,
+        "loop.log_every": 25,
+        "loop.pictures_every": 100,
         "loop.clip": 0.0,
     },
     "cuda": {"loop.steps": 20000, "loop.precision": "bfloat16", "loop.clip": 0.0},

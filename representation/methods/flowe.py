@@ -3,6 +3,9 @@
 The online network sees a view of frame 1, the target network, its slow average, a view of frame 2.
 Its features, read where the flow and the views' affine maps lead, are to be predicted at every
 position that both views show. No negatives; BYOL's predictor and momentum keep it from collapse.
+
+Where the paper is silent: the loss is the mean over the valid positions of the whole batch, and
+batch normalisation sees the batch of one process.
 """
 
 from dataclasses import dataclass

@@ -88,7 +88,7 @@ def test_pretrain_leaves_an_encoder_a_run_and_a_result(home: Path, film: str):
     trained = weights(folder)
     for name, value in representation.load("flowe").state_dict().items():
         assert torch.equal(value, trained[f"online.encoder.{name}"])
-    assert json.loads((folder / "result.json").read_text())["steps"] == 3
+    assert json.loads((folder / "results.json").read_text())["steps"] == 3
     assert len(json.loads((folder / "pairs.json").read_text())) == FRAMES - 1
     assert list((home / "flow").rglob("*.npy"))
     assert "about" in result.stderr
@@ -137,13 +137,14 @@ def test_a_dry_run_writes_nothing(home: Path, film: str):
     assert not home.exists()
 
 
-def test_ablations_run_and_flow_is_kept_only_if_asked(home: Path, film: str):
-    changes = ("cache_flow=false", "flowe.dense=false", "flowe.symmetric=true")
+def test_other_settings_run_and_flow_is_kept_only_if_asked(home: Path, film: str):
+    changes = ("cache_flow=false", "flowe.loss_at=pixels", "flowe.symmetric=true")
+    changes += ("loop.precision=bfloat16", "views.affine=false")
     settings = [part for change in changes for part in ("--set", change)]
     arguments = ("--flow-model", "zero", "--target", film, *TINY, *settings)
-    result = run("pretrain", *arguments, "--steps", "1", "--name", "ablation")
+    result = run("pretrain", *arguments, "--steps", "1", "--name", "other")
     assert result.exit_code == 0, result.output
-    assert (home / "models" / "ablation.safetensors").exists()
+    assert (home / "models" / "other.safetensors").exists()
     assert not (home / "flow").exists()
 
 
