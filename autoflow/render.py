@@ -2,8 +2,8 @@
 
 Frames are cut into blocks of 16x16 pixels. For each layer only the blocks that its box can touch
 are evaluated: where on the layer is the pixel (closed form), is it covered (distance map), which
-colour (atlas). The same code serves any batch on any device; the CPU takes few samples at a time,
-so that they stay in its caches.
+colour (atlas). The same code serves any batch on any device; on the CPU each thread takes a few
+samples of its own, which stay in its caches.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from autoflow.hyperparameters import Hyperparameters
 from autoflow.paint import paint
 from autoflow.scene import Scenes, draw_scenes
 from autoflow.textures import PhotographBank
+from autoflow.threads import map_in_threads
 from autoflow.tracking import follow, visible
 from autoflow.views import Views
 from selfflow.pairs import Pairs
@@ -86,14 +87,19 @@ def render(
     numbers = torch.as_tensor(indices, dtype=torch.int64, device=device)
     if numbers.ndim != 1 or not len(numbers):
         raise ValueError(f"needs a list of sample numbers, got shape {tuple(numbers.shape)}")
-    at_once = max(1, PIXELS_AT_ONCE[numbers.device.type] // (size[0] * size[1] * frames))
-    parts = []
+    workers = torch.get_num_threads() if numbers.device.type == "cpu" else 1
+    limit = PIXELS_AT_ONCE[numbers.device.type] // (size[0] * size[1] * frames)
+    at_once = max(1, min(limit, -(-len(numbers) // workers)))
+
+    def finish(scenes: Scenes, chosen: Tensor) -> Sample:
+        clean = render_scenes(scenes)
+        pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
+        return replace(clean, frames=pictures)
+
+    parts: list[Sample] = []
     for group in numbers.split(SCENES_AT_ONCE * at_once):
         scenes = draw_scenes(hyperparameters, seed, group, size, frames, photographs)
-        for part, chosen in zip(scenes.split(at_once), group.split(at_once), strict=True):
-            clean = render_scenes(part)
-            pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
-            parts.append(replace(clean, frames=pictures))
+        parts += map_in_threads(finish, scenes.split(at_once), group.split(at_once), count=workers)
     return _join(parts)
 
 

@@ -58,14 +58,6 @@ def _texture(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
         place = row[:, 0] * x + row[:, 1] * y + row[:, 2]
         place = place - 2 * last * (place / (2 * last) + 0.5).floor()
         places.append((place.abs() + corner) * (2 / (length - 1)) - 1)
-    grid = torch.stack(places, -1)
-    # The CPU's kernel works in parallel over the batch, a GPU's over everything.
-    batched = grid[:, None] if atlas.device.type == "cpu" else grid[None]
-    read = F.grid_sample(
-        atlas.expand(len(batched), -1, -1, -1),
-        batched,
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
-    )
-    return read[:, :, 0] if atlas.device.type == "cpu" else read[0].transpose(0, 1)
+    grid = torch.stack(places, -1)[None]
+    read = F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return read[0].transpose(0, 1)
