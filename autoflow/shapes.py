@@ -124,9 +124,9 @@ def _radius_tables(parts: Draws, shapes: Shapes) -> Tensor:
     corners = parts.integers("corners", *shapes.corners)[..., None]
     number = torch.arange(most, device=corners.device)
     # Gaps between neighbouring corners stay under 170 degrees: a straight edge crosses every ray.
-    loose = torch.minimum((corners * (170 / 360) - 1) / 2, torch.full_like(corners, 0.45).double())
+    loose = ((corners.double() * (170 / 360) - 1) / 2).clamp(max=0.45)
     jitter = shapes.irregularity * loose * parts.signed("irregularity", most)
-    angle = torch.where(number < corners, 2 * math.pi * (number + jitter) / corners, math.inf)
+    angle = torch.where(number < corners, 2 * math.pi * (number + 0.5 + jitter) / corners, math.inf)
     radius = 1 - shapes.spikiness * parts.uniform("spikiness", most)
 
     ray = _ray_angles(angle).expand(*angle.shape[:-1], ANGLES).contiguous()
