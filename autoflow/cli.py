@@ -14,7 +14,7 @@ from autoflow.search_run import estimate, rebuild_report, run_search
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
 from autoflow.search_settings import SearchSettings
 from autoflow.textures import PhotographBank
-from autoflow.train import measure_cost
+from autoflow.train import check_init, measure_cost
 from autoflow.writer import LAYOUTS, write_set
 from selfflow.io import IMAGE_SUFFIXES, write_image
 from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
@@ -119,6 +119,8 @@ def train(
     device = pick_device(settings.device)
     sets = read_sets(settings.hyperparameters, settings.top)
     photographs_of(settings)
+    if settings.init is not None:
+        check_init(settings.init, settings.training.architecture)
     cost = measure_cost(sets, settings.training, device)
     lines = [
         f"{len(sets)} sets of {settings.hyperparameters} on {device}: "

@@ -32,7 +32,7 @@ def final_settings(settings: SearchSettings, path: Path) -> NetworkSettings:
         seed=settings.seed,
         device=settings.device,
         data_root=settings.data_root,
-        training=settings.final.apply(settings.training),
+        training=settings.final.apply(settings.training, trained=settings.final_start == "shared"),
     )
 
 

@@ -15,7 +15,7 @@ from autoflow.trial import Bench
 from selfflow.objective import FlowNetwork, evaluating
 from selfflow.pairs import Pairs
 
-_COLUMNS = 4
+_COLUMNS, _WIDTH = 4, 260
 
 
 def set_figures(bench: Bench, best: Sequence[Hyperparameters]) -> list[Figure]:
@@ -32,14 +32,14 @@ def set_figures(bench: Bench, best: Sequence[Hyperparameters]) -> list[Figure]:
     beside = Figure(
         "The target and the sets",
         "First frames. The sets are to teach flow for the target, which they need not resemble.",
-        sheet(rows, labels=labels),
+        sheet(rows, labels=labels, least_width=_WIDTH),
     )
     samples = _scenes(bench, best[0], 3, size)
     scenes = Figure(
         "Scenes of the best set",
         "Both frames, the exact flow in colour (direction is hue, length is saturation), and the "
         "pixels that the second frame does not show.",
-        sheet(pair_rows(samples), headings=HEADINGS),
+        sheet(pair_rows(samples), headings=HEADINGS, least_width=_WIDTH),
     )
     return [beside, scenes]
 
@@ -64,7 +64,7 @@ def network_figure(networks: dict[str, FlowNetwork], pairs: TargetPairs, iterati
     return Figure(
         "Flow on the target",
         "Frames that the networks have never been trained on; one scale of colour in each row.",
-        sheet(rows, headings=headings),
+        sheet(rows, headings=headings, least_width=_WIDTH),
     )
 
 

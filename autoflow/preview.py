@@ -13,6 +13,7 @@ from autoflow.textures import PhotographBank
 from selfflow.pairs import Pairs
 from selfflow.runs.progress import track
 
+WIDTH = 120
 HEADINGS = ("frame 1", "frame 2", "flow", "not visible: red")
 
 
@@ -36,7 +37,7 @@ def preview(
         augment=False,
     )
     rows = [row for i in range(count) for row in pair_rows(scenes.batch_at(i))]
-    return sheet(rows, headings=HEADINGS)
+    return sheet(rows, headings=HEADINGS, least_width=WIDTH)
 
 
 def pair_rows(pairs: Pairs) -> list[list[Picture]]:
@@ -71,4 +72,4 @@ def gallery(
         samples = [render(each, seed, indices, size=size, photographs=photographs) for each in sets]
         rows.append([picture(sample.frames[0, 1]) for sample in samples])
         labels.append(exhibit.title)
-    return sheet(rows, headings=STRENGTHS, labels=labels)
+    return sheet(rows, headings=STRENGTHS, labels=labels, least_width=WIDTH)

@@ -23,7 +23,7 @@ from autoflow.space import defaults, near, searched
 from autoflow.study import ask, finished, open_study, recover
 from autoflow.train import new_network, read_photographs, train_on_scenes
 from autoflow.trial import Bench, run_trial
-from selfflow.models import save
+from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values, to_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run, write_text
@@ -54,12 +54,13 @@ def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Be
         write_pairs(path / "pairs.json", pairs)
     check_metric(settings.metric, pairs)
     start = read_hyperparameters(settings.hyperparameters)
+    shared = settings.trial.start == "shared" and (path / BASE).exists()
     return Bench(
         settings=settings,
         pairs=pairs,
         start=start,
         space=searched(start, settings.only),
-        base=read_model(path / BASE)[0] if (path / BASE).exists() else None,
+        base=read_model(path / BASE)[0] if shared else None,
         photographs=read_photographs(
             settings.training.photographs, settings.target, settings.data_root
         ),
@@ -69,8 +70,11 @@ def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Be
 
 def make_base(settings: SearchSettings, bench: Bench, path: Path) -> dict[str, Tensor]:
     """Train the network that all trials start from, on the default set; return its weights."""
-    training = settings.base.apply(settings.training)
-    network = new_network(training.architecture, settings.seed, bench.device)
+    training = settings.base.apply(settings.training, trained=settings.base.init is not None)
+    if settings.base.init is not None:
+        network = load_network(settings.base.init)[0].to(bench.device)
+    else:
+        network = new_network(training.architecture, settings.seed, bench.device)
     with Run.open(path / "base", "train", training) as run:
         result = train_on_scenes(
             network,

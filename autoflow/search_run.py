@@ -21,7 +21,7 @@ from autoflow.search import (
 from autoflow.search_settings import SearchSettings
 from autoflow.space import searched
 from autoflow.study import finished
-from autoflow.train import measure_cost, read_photographs
+from autoflow.train import check_init, measure_cost, read_photographs
 from autoflow.trial import Bench
 from autoflow.workers import run_in_workers
 from selfflow.runs.config import load
@@ -41,6 +41,8 @@ def estimate(
     if settings.metric.name == "aepe" and not target.has_ground_truth:
         raise UserError(f"target {target.name}: no flow is known; --metric aepe needs it")
     read_photographs(settings.training.photographs, settings.target, settings.data_root)
+    if settings.base.init is not None:
+        check_init(settings.base.init, settings.training.architecture)
     cost = measure_cost([start], settings.training, device)
     shared = "shared" in (settings.trial.start, settings.final_start if train else "")
     steps = {

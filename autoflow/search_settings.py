@@ -20,9 +20,15 @@ class Stage(Config):
     steps: int = Field(1000, ge=1, description="of training")
     learning_rate: float = Field(4e-4, gt=0, description="peak")
 
-    def apply(self, training: SceneTraining) -> SceneTraining:
-        """Return the search's training with this length."""
-        return training.lasting(self.steps, self.learning_rate)
+    def apply(self, training: SceneTraining, *, trained: bool) -> SceneTraining:
+        """Return the search's training with this length; easy scenes are for untrained networks."""
+        return training.lasting(self.steps, self.learning_rate, easy=not trained)
+
+
+class Base(Stage):
+    """The network that trials start from."""
+
+    init: str | None = Field(None, description="model that it starts from; none: untrained")
 
 
 class Trials(Stage):
@@ -63,7 +69,7 @@ class SearchSettings(Config):
     metric: Metric = Metric()
     pairs: PairSettings = PairSettings()
     training: SceneTraining = SceneTraining()
-    base: Stage = Stage(steps=50_000, learning_rate=4e-4)
+    base: Base = Base(steps=50_000, learning_rate=4e-4)
     trial: Trials = Trials(steps=5_000, learning_rate=1.25e-4)
     final: Stage = Stage(steps=200_000, learning_rate=4e-4)
     final_start: Literal["shared", "scratch"] = Field(
@@ -108,6 +114,9 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "trials": 24,
         "startup": 10,
         "metric.iterations": 6,
+        # Networks of so few steps agree with themselves on few pixels; a term that looks only at
+        # those would prefer a network that explains nothing.
+        "metric.terms.charge_uncovered": True,
         "pairs.count": 24,
         "pairs.side": 128,
         "base.steps": 2000,

@@ -39,6 +39,7 @@ def sheet(
     *,
     headings: Sequence[str] = (),
     labels: Sequence[str] = (),
+    least_width: int = 0,
 ) -> Picture:
     """Return rows of pictures of one size as one image.
 
@@ -46,8 +47,11 @@ def sheet(
         rows: pictures `(H, W, 3)`; rows may differ in length.
         headings: above the columns.
         labels: above each row.
+        least_width: pictures narrower than this are enlarged to it, so that headings fit.
     """
     height, width = rows[0][0].shape[:2]
+    if width < least_width:
+        height, width = round(height * least_width / width), least_width
     columns = max(len(row) for row in rows)
     top = _GAP + (_LINE if headings else 0)
     step = height + _GAP + (_LINE if labels else 0)
@@ -62,5 +66,5 @@ def sheet(
             draw.text((_GAP, y), labels[number], fill=_INK, font=font)
             y += _LINE
         for left, each in zip(lefts, row, strict=False):
-            canvas.paste(Image.fromarray(each), (left, y))
+            canvas.paste(Image.fromarray(each).resize((width, height)), (left, y))
     return np.asarray(canvas)

@@ -14,10 +14,13 @@ from pydantic import Field
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.stream import Stream, stream
 from autoflow.textures import PhotographBank
+from selfflow.models import load_network
+from selfflow.pairs import Pairs
 from selfflow.raft import ARCHITECTURES, RAFT
-from selfflow.runs.config import Config
+from selfflow.runs.config import Config, replace_values
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result
+from selfflow.runs.parameter import parameters
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run
 from selfflow.supervised import TrainSettings, train_supervised
@@ -33,21 +36,26 @@ class SceneTraining(Config):
 
     architecture: Architecture = Field("raft-large", description="network")
     augment: bool = Field(True, description="augment the scenes as the sets say")
+    easy: float = Field(
+        0.0, ge=0, le=1, description="share of the steps, the first ones, that show easy scenes"
+    )
     photographs: str | None = Field(
         None, description="pictures to cut textures from: a folder, or target for its own frames"
     )
     optimisation: TrainSettings = TrainSettings()
 
-    def lasting(self, steps: int, learning_rate: float | None = None) -> "SceneTraining":
-        """Return the same training with another length, and another peak if one is given."""
+    def lasting(
+        self, steps: int, learning_rate: float | None = None, *, easy: bool = True
+    ) -> "SceneTraining":
+        """Return the same training with another length and peak, or without easy scenes."""
         changed: dict[str, object] = {
             "loop": self.optimisation.loop.model_copy(update={"steps": steps})
         }
         if learning_rate is not None:
             changed["learning_rate"] = learning_rate
-        return self.model_copy(
-            update={"optimisation": self.optimisation.model_copy(update=changed)}
-        )
+        optimisation = self.optimisation.model_copy(update=changed)
+        share = self.easy if easy else 0.0
+        return self.model_copy(update={"optimisation": optimisation, "easy": share})
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -62,10 +70,11 @@ class SceneTraining(Config):
 # What fits two cores: a step takes a fraction of a second.
 CPU_TRAINING = {
     "architecture": "raft-small",
-    "optimisation.crop": (112, 144),
-    "optimisation.batch_size": 4,
-    "optimisation.iterations": 6,
-    "optimisation.learning_rate": 4e-4,
+    "easy": 0.4,
+    "optimisation.crop": (96, 128),
+    "optimisation.batch_size": 6,
+    "optimisation.iterations": 4,
+    "optimisation.learning_rate": 5e-4,
     "optimisation.loop.steps": 1000,
 }
 GPU_TRAINING = {
@@ -83,6 +92,13 @@ def new_network(architecture: str, seed: int, device: torch.device | str) -> RAF
         torch.manual_seed(seed)
         network = RAFT(architecture)
     return network.to(device)
+
+
+def check_init(name: str, architecture: str) -> None:
+    """Raise UserError unless `name` is a network of that architecture, to start from."""
+    network, _ = load_network(name)
+    if network.architecture != architecture:
+        raise UserError(f"{name} is a {network.architecture}, the training is of a {architecture}")
 
 
 def read_photographs(
@@ -103,6 +119,23 @@ def read_photographs(
     places = [(each, index) for each in video.sequences for index in range(0, len(each), 10)]
     chosen = places[:: max(1, len(places) // MOST_PHOTOGRAPHS)][:MOST_PHOTOGRAPHS]
     return PhotographBank.from_frames([each.frame(index) for each, index in chosen])
+
+
+def easy_set(hyperparameters: Hyperparameters) -> Hyperparameters:
+    """Return a set of scenes from which an untrained network sees soonest what matching is.
+
+    At most one layer, no effects (nor augmentation), and motion of the whole frame that is large
+    enough to show in a network's coarse features.
+    """
+    effects = {
+        name: 0.0
+        for name, each in parameters(hyperparameters).items()
+        if name.startswith("effects.") and each.unit == "probability"
+    }
+    return replace_values(
+        hyperparameters,
+        {**effects, "layers.count": (0, 1), "background.translation": 0.05, "background.tail": 0.5},
+    )
 
 
 def scene_stream(
@@ -150,8 +183,20 @@ def train_on_scenes(
     """
     device = next(network.parameters()).device
     scenes = scene_stream(sets, training, seed=seed, device=device, photographs=photographs)
+    simple = scene_stream(
+        [easy_set(each) for each in sets],
+        training.model_copy(update={"augment": False}),
+        seed=seed,
+        device=device,
+        photographs=photographs,
+    )
+    first = round(training.easy * training.optimisation.loop.steps)
+
+    def batch_at(step: int) -> Pairs:
+        return (simple if step < first else scenes).batch_at(step)
+
     return train_supervised(
-        network, scenes.batch_at, training.optimisation, run=run, title=title, watch=watch
+        network, batch_at, training.optimisation, run=run, title=title, watch=watch
     )
 
 

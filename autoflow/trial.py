@@ -101,7 +101,7 @@ def _measure(trial: optuna.Trial, bench: Bench) -> float:
     train_on_scenes(
         network,
         [hyperparameters],
-        settings.trial.apply(settings.training),
+        settings.trial.apply(settings.training, trained=bench.base is not None),
         seed=settings.seed + TRIAL_SCENES,
         photographs=bench.photographs,
         title=f"Trial {trial.number}",

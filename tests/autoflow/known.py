@@ -6,7 +6,7 @@ from autoflow.hyperparameters import Hyperparameters
 from autoflow.objective import Measurement, Metric
 from autoflow.pairs import PairSettings
 from autoflow.results import TrialResult
-from autoflow.search_settings import SearchSettings, Stage, Trials
+from autoflow.search_settings import Base, SearchSettings, Stage, Trials
 from autoflow.space import defaults, near, searched
 from autoflow.train import SceneTraining
 from selfflow.sequences import FlowLabel, Sequence
@@ -54,11 +54,12 @@ def small_settings(target: str, trials: int = 3) -> SearchSettings:
         target=target,
         trials=trials,
         startup=2,
+        only=("effects",),
         device="cpu",
         metric=Metric(iterations=1),
         pairs=PairSettings(count=2, side=32),
         training=SceneTraining(architecture="raft-small", optimisation=optimisation),
-        base=Stage(steps=2),
+        base=Base(steps=2),
         trial=Trials(steps=2, measurements=2, pruner="none"),
         final=Stage(steps=2),
         final_start="shared",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known import Moving, small_settings
+from known import Moving, moving_target, small_settings
 
 from autoflow import trial as trial_module
 from autoflow.hyperparameters import read_hyperparameters, read_sets
@@ -130,11 +130,7 @@ def test_ground_truth_never_influences_a_self_supervised_search(
 ) -> None:
     found = []
     for labelled in (True, False):
-        sequences = (Moving(labelled=labelled),)
-        target = type("T", (), {})
-        from selfflow.video import Target
-
-        target = Target("moving", sequences)
+        target = moving_target(labelled)
         monkeypatch.setattr("autoflow.search.open_target", lambda *_, t=target: t)
         settings = small_settings("moving", trials=2)
         path = tmp_path / str(labelled)
@@ -157,7 +153,7 @@ def test_other_settings_in_the_same_folder_are_refused(frames: Path, tmp_path: P
     settings = small_settings(str(frames), trials=1)
     bench = prepared(tmp_path / "run", settings)
     open_trials(settings, bench, tmp_path / "run")
-    other = settings.model_copy(update={"only": ("effects",)})
+    other = settings.model_copy(update={"only": ("foreground",)})
     with pytest.raises(UserError, match="made for another"):
         open_trials(other, open_bench(other, tmp_path / "run", CPU), tmp_path / "run")
 
