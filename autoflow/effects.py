@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autoflow.draws import Draws
 from autoflow.hyperparameters import Effects
-from selfflow.random import bits, key
+from selfflow.random import key
 
 
 def apply_effects(frames: Tensor, effects: Effects, keys: Tensor) -> Tensor:
@@ -82,24 +82,20 @@ def noise(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:
     table = _normal_table(frames.device)
     level = (effects.noise_level * draws.uniform("noise level")).float()
     numbers = math.prod(frames.shape[2:])
-    start = bits(draws.child("noise", count).keys, 1) % len(table)
-    place = (start + torch.arange(numbers, device=frames.device)) % len(table)
+    start = draws.child("noise", count).bits("start")[..., None]
+    place = (start + torch.arange(numbers, device=frames.device)) & (len(table) - 1)
     added = table[place].view(frames.shape)
     return frames + level.view(batch, 1, 1, 1, 1) * added
 
 
 @lru_cache(maxsize=2)
 def _normal_table(device: torch.device) -> Tensor:
-    """Return a million normal numbers, from which every frame reads at a place of its own.
+    """Return 2²⁰ normal numbers, from which every frame reads at a place of its own.
 
     Drawing them anew for each frame would take longer than all the rest of rendering.
     """
-    return (
-        Draws(key(0, torch.zeros(1, dtype=torch.int64)))
-        .normal("noise", 2**20)[0]
-        .float()
-        .to(device)
-    )
+    draws = Draws(key(0, torch.zeros(1, dtype=torch.int64)))
+    return draws.normal("noise", 2**20)[0].float().to(device)
 
 
 def jpeg(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:

@@ -23,11 +23,13 @@ from torch import Tensor
 
 from autoflow.draws import Draws
 from autoflow.hyperparameters import Textures
+from autoflow.threads import map_in_threads
 from selfflow.random import key
 from selfflow.runs.errors import UserError
 
 TEXELS = 24 * 512**2  # of a bank's tiles at the finest level, for tiles of 512
 FEWEST, MOST = 12, 48  # tiles, procedural ones and as many photographs
+AT_ONCE = 6  # tiles that one thread makes together
 COLUMNS = 6  # of the atlas
 LEVELS = 4  # of detail
 COLORS = 6  # in a palette
@@ -107,7 +109,13 @@ def bank(
         return Bank(made.atlas.to(device), made.procedural, made.photographs, side)
     count = min(max(TEXELS // side**2, FEWEST), MOST)
     draws = Draws(key(seed, torch.arange(count))).child("texture", 2)
-    tiles = procedural_tiles(Draws(draws.keys[:, 0]), textures, side)
+    tiles = torch.cat(
+        map_in_threads(
+            lambda keys: procedural_tiles(Draws(keys), textures, side),
+            draws.keys[:, 0].split(AT_ONCE),
+            count=torch.get_num_threads(),
+        )
+    )
     if photographs is not None:
         cuts = photograph_tiles(Draws(draws.keys[:, 1]), photographs, side)
         tiles = torch.cat((tiles, cuts))

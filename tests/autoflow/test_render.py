@@ -49,6 +49,17 @@ def test_flow_and_masks_are_the_same_bit_for_bit_in_any_batch(batch):
         assert torch.equal(getattr(alone, name)[0], getattr(batch, name)[5])
 
 
+def test_a_sample_does_not_depend_on_the_number_of_threads(batch):
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            again = render(Hyperparameters(), 1, range(8), size=SIZE)
+            samples_equal(again, batch, tolerance=1e-6)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_numbers_seeds_and_sets_change_what_is_rendered(batch):
     first = batch.frames[0]
     assert not torch.equal(first, batch.frames[1])
