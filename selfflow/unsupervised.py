@@ -39,10 +39,10 @@ class SelfSupervision(Config):
     )
     # What is charged for uncovered pixels is constant and teaches nothing; it is for measuring.
     terms: ObjectiveSettings = ObjectiveSettings()
-    # SMURF begins with random weights, whose occlusions mean nothing, and waits for a third of
-    # its steps; we begin with a trained network.
+    # Also after supervised training: a weak network calls most of what it gets wrong occluded, and
+    # with the mask from the first step it would learn from nothing but the rest.
     occlusion_start: float = Field(
-        0.0, ge=0, le=1, description="share of the steps without occlusion masks"
+        0.333, ge=0, le=1, description="share of the steps without occlusion masks (25,000)"
     )
     distillation_start: float = Field(
         0.417, ge=0, le=1, description="share of the steps without distillation (31,250 of 75,000)"

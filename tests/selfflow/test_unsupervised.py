@@ -112,7 +112,7 @@ def true_flow(count, backward=True):
 
 def test_flow_that_leaves_the_crop_is_judged_by_the_window(network):
     batch = batches()(0)
-    task = SelfSupervised(network, SelfSupervision(), 10)
+    task = SelfSupervised(network, SelfSupervision(occlusion_start=0), 10)
     part = task._explain(batch, true_flow(2), 0)
     # Perfect flow: the least census penalty, nearly everywhere.
     assert part["photometric"] < 0.01**0.4 + 0.3
@@ -127,7 +127,7 @@ def test_each_term_is_the_losses_of_whole_frames_where_there_is_no_margin(networ
         4, 2, 64, 64, generator=torch.Generator().manual_seed(1)
     )
     images, other = torch.cat((batch.plain1, batch.plain2)), torch.cat((batch.plain2, batch.plain1))
-    part = SelfSupervised(network, SelfSupervision(), 10)._explain(batch, flow, 0)
+    part = SelfSupervised(network, SelfSupervision(occlusion_start=0), 10)._explain(batch, flow, 0)
     position_inside = warp(torch.ones_like(images[:, :1]), flow) > 0.999
     mask = inner((consistent(flow, swap(flow)) & position_inside).float(), 3)
     expected = masked_mean(census(images, warp(other, flow)), mask)
