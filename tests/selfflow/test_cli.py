@@ -17,6 +17,7 @@ TINY = [
     "--set", "crop=[64, 64]", "--set", "margin=[8, 8]", "--set", "batch_size=1",
     "--set", "losses.iterations=2", "--set", "held_out=1", "--set", "short_side=72",
     "--set", "losses.distillation_start=0", "--set", "losses.distillation_ramp=0",
+    "--set", "losses.occlusion_start=0",
     "--device", "cpu",
 ]  # fmt: skip
 
