@@ -6,6 +6,7 @@ colour (atlas). The same code serves any batch on any device; on the CPU each th
 samples of its own, which stay in its caches.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -17,7 +18,7 @@ from autoflow.effects import apply_effects
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.paint import paint
 from autoflow.scene import Scenes, draw_scenes
-from autoflow.textures import PhotographBank
+from autoflow.textures import PhotographBank, bank, tile_side
 from autoflow.threads import map_in_threads
 from autoflow.tracking import follow, visible
 from autoflow.views import Views
@@ -87,20 +88,24 @@ def render(
     numbers = torch.as_tensor(indices, dtype=torch.int64, device=device)
     if numbers.ndim != 1 or not len(numbers):
         raise ValueError(f"needs a list of sample numbers, got shape {tuple(numbers.shape)}")
+    at_once = max(1, PIXELS_AT_ONCE[numbers.device.type] // (size[0] * size[1] * frames))
     workers = torch.get_num_threads() if numbers.device.type == "cpu" else 1
-    limit = PIXELS_AT_ONCE[numbers.device.type] // (size[0] * size[1] * frames)
-    at_once = max(1, min(limit, -(-len(numbers) // workers)))
+    # Textures are made before the work is shared out, so that no two threads make them.
+    tiles = tile_side(math.sqrt(size[0] * size[1]))
+    bank(hyperparameters.textures, seed, tiles, photographs, numbers.device)
 
-    def finish(scenes: Scenes, chosen: Tensor) -> Sample:
-        clean = render_scenes(scenes)
-        pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
-        return replace(clean, frames=pictures)
+    def finish(share: Tensor) -> list[Sample]:
+        scenes = draw_scenes(hyperparameters, seed, share, size, frames, photographs)
+        parts = []
+        for part, chosen in zip(scenes.split(at_once), share.split(at_once), strict=True):
+            clean = render_scenes(part)
+            pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
+            parts.append(replace(clean, frames=pictures))
+        return parts
 
-    parts: list[Sample] = []
-    for group in numbers.split(SCENES_AT_ONCE * at_once):
-        scenes = draw_scenes(hyperparameters, seed, group, size, frames, photographs)
-        parts += map_in_threads(finish, scenes.split(at_once), group.split(at_once), count=workers)
-    return _join(parts)
+    together = min(SCENES_AT_ONCE * at_once, -(-len(numbers) // workers))
+    shares = map_in_threads(finish, numbers.split(together), count=workers)
+    return _join([part for share in shares for part in share], workers)
 
 
 def render_scenes(scenes: Scenes) -> Sample:
@@ -137,9 +142,11 @@ def render_scenes(scenes: Scenes) -> Sample:
     )
 
 
-def _join(parts: list[Sample]) -> Sample:
+def _join(parts: list[Sample], workers: int) -> Sample:
     if len(parts) == 1:
         return parts[0]
-    return Sample(
-        **{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Sample)}
+    names = [field.name for field in fields(Sample)]
+    joined = map_in_threads(
+        lambda name: torch.cat([getattr(part, name) for part in parts]), names, count=workers
     )
+    return Sample(**dict(zip(names, joined, strict=True)))

@@ -8,17 +8,21 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Barrier
+from threading import Barrier, local
 from typing import Any, TypeVar
 
 import torch
 
 T = TypeVar("T")
+_here = local()
 
 
 def map_in_threads(function: Callable[..., T], *arguments: Iterable[Any], count: int) -> list[T]:
-    """Return what `function` makes of the arguments, in order, computed in `count` threads."""
-    if count == 1:
+    """Return what `function` makes of the arguments, in order, computed in `count` threads.
+
+    Inside of such a thread everything is computed in it alone.
+    """
+    if count == 1 or getattr(_here, "is_worker", False):
         return [function(*each) for each in zip(*arguments, strict=True)]
     return list(_workers(count).map(function, *arguments))
 
@@ -32,7 +36,10 @@ def _workers(count: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         started.wait()
-        # OpenMP keeps this number by thread; torch also hands the last one set to new threads.
+        _here.is_worker = True
+        # OpenMP keeps this number by thread. A thread's first question makes torch set it to the
+        # last one set anywhere, so that comes first.
+        torch.get_num_threads()
         torch.set_num_threads(1)
 
     for future in [executor.submit(start) for _ in range(count)]:

@@ -42,7 +42,7 @@ def spectral_slope(pictures: Tensor) -> float:
 
 
 def test_default_textures_have_the_statistics_of_natural_pictures():
-    pictures = tiles(48)
+    pictures = tiles(24)
     # Amplitude falls with frequency about as 1/f.
     assert -1.8 < spectral_slope(pictures) < -0.8
     # Colourful, varied within tiles and between them.

@@ -29,3 +29,11 @@ def test_threads_compute_alone_and_leave_torch_as_it_is():
         assert elsewhere == [2]
     finally:
         torch.set_num_threads(before)
+
+
+def test_work_inside_of_a_thread_stays_in_it():
+    def nested(number: int) -> list[str]:
+        return map_in_threads(lambda _: threading.current_thread().name, range(2), count=2)
+
+    for names in map_in_threads(nested, range(4), count=2):
+        assert len(set(names)) == 1
