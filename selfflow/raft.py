@@ -171,6 +171,8 @@ class RAFT(nn.Module):
 
         grid = pixel_grid(*features.shape[-2:], device=features.device, dtype=features.dtype)
         flow = torch.zeros_like(grid).repeat(len(hidden), 1, 1, 1)
+        # In the memory order of the other inputs, else each concatenation with it reorders them.
+        flow = flow.contiguous(memory_format=torch.channels_last)
         for _ in range(iterations):
             flow = flow.detach()
             with torch.autocast(features.device.type, enabled=False):
@@ -185,8 +187,8 @@ class RAFT(nn.Module):
     def _upsample(self, flow: Tensor, hidden: Tensor, size: torch.Size) -> Tensor:
         """Bring flow in feature pixels to full resolution and crop the padding away."""
         if self.mask_predictor is None:
-            full = STRIDE * F.interpolate(
-                flow, scale_factor=STRIDE, mode="bilinear", align_corners=True
+            full = F.interpolate(
+                STRIDE * flow.contiguous(), scale_factor=STRIDE, mode="bilinear", align_corners=True
             )
         else:
             weights = _exact(self.mask_predictor(hidden))
