@@ -21,8 +21,8 @@ class Stage(Config):
     learning_rate: float = Field(4e-4, gt=0, description="peak")
 
     def apply(self, training: SceneTraining, *, trained: bool) -> SceneTraining:
-        """Return the search's training with this length; easy scenes are for untrained networks."""
-        return training.lasting(self.steps, self.learning_rate, easy=not trained)
+        """Return the search's training with this length, for a network that is trained or not."""
+        return training.lasting(self.steps, self.learning_rate, trained=trained)
 
 
 class Base(Stage):
@@ -119,12 +119,12 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "metric.terms.charge_uncovered": True,
         "pairs.count": 24,
         "pairs.side": 128,
-        "base.steps": 2000,
-        "base.learning_rate": 4e-4,
+        "base.steps": 1500,
+        "base.learning_rate": 6e-4,
         "trial.steps": 150,
         "trial.learning_rate": 2e-4,
         "trial.measurements": 3,
-        "final.steps": 2000,
+        "final.steps": 1500,
         "final.learning_rate": 2e-4,
         "final_start": "shared",
     },

@@ -12,15 +12,15 @@ import torch
 from pydantic import Field
 
 from autoflow.hyperparameters import Hyperparameters
+from autoflow.matching import easy_scenes, learn_to_match
 from autoflow.stream import Stream, stream
 from autoflow.textures import PhotographBank
 from selfflow.models import load_network
 from selfflow.pairs import Pairs
 from selfflow.raft import ARCHITECTURES, RAFT
-from selfflow.runs.config import Config, replace_values
+from selfflow.runs.config import Config
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result
-from selfflow.runs.parameter import parameters
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run
 from selfflow.supervised import TrainSettings, train_supervised
@@ -31,31 +31,40 @@ MOST_PHOTOGRAPHS = 256
 Architecture = Literal["raft-small", "raft-large", "raft-large-instance"]
 
 
+class HeadStart(Config):
+    """What an untrained network is shown first, so that a short training gets somewhere."""
+
+    matching_steps: int = Field(
+        0, ge=0, description="of the features alone, before the training: see autoflow.matching"
+    )
+    easy: float = Field(
+        0.0, ge=0, le=1, description="share of the training, its beginning, that has easy scenes"
+    )
+
+
 class SceneTraining(Config):
     """A network, the scenes it is trained on and how."""
 
     architecture: Architecture = Field("raft-large", description="network")
     augment: bool = Field(True, description="augment the scenes as the sets say")
-    easy: float = Field(
-        0.0, ge=0, le=1, description="share of the steps, the first ones, that show easy scenes"
-    )
+    head_start: HeadStart = HeadStart()
     photographs: str | None = Field(
         None, description="pictures to cut textures from: a folder, or target for its own frames"
     )
     optimisation: TrainSettings = TrainSettings()
 
     def lasting(
-        self, steps: int, learning_rate: float | None = None, *, easy: bool = True
+        self, steps: int, learning_rate: float | None = None, *, trained: bool = False
     ) -> "SceneTraining":
-        """Return the same training with another length and peak, or without easy scenes."""
+        """Return the same training with another length and peak; `trained`: no head start."""
         changed: dict[str, object] = {
             "loop": self.optimisation.loop.model_copy(update={"steps": steps})
         }
         if learning_rate is not None:
             changed["learning_rate"] = learning_rate
         optimisation = self.optimisation.model_copy(update=changed)
-        share = self.easy if easy else 0.0
-        return self.model_copy(update={"optimisation": optimisation, "easy": share})
+        head_start = HeadStart() if trained else self.head_start
+        return self.model_copy(update={"optimisation": optimisation, "head_start": head_start})
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -70,11 +79,12 @@ class SceneTraining(Config):
 # What fits two cores: a step takes a fraction of a second.
 CPU_TRAINING = {
     "architecture": "raft-small",
-    "easy": 0.4,
+    "head_start.matching_steps": 200,
+    "head_start.easy": 0.3,
     "optimisation.crop": (96, 128),
     "optimisation.batch_size": 6,
     "optimisation.iterations": 4,
-    "optimisation.learning_rate": 5e-4,
+    "optimisation.learning_rate": 6e-4,
     "optimisation.loop.steps": 1000,
 }
 GPU_TRAINING = {
@@ -119,23 +129,6 @@ def read_photographs(
     places = [(each, index) for each in video.sequences for index in range(0, len(each), 10)]
     chosen = places[:: max(1, len(places) // MOST_PHOTOGRAPHS)][:MOST_PHOTOGRAPHS]
     return PhotographBank.from_frames([each.frame(index) for each, index in chosen])
-
-
-def easy_set(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """Return a set of scenes from which an untrained network sees soonest what matching is.
-
-    At most one layer, no effects (nor augmentation), and motion of the whole frame that is large
-    enough to show in a network's coarse features.
-    """
-    effects = {
-        name: 0.0
-        for name, each in parameters(hyperparameters).items()
-        if name.startswith("effects.") and each.unit == "probability"
-    }
-    return replace_values(
-        hyperparameters,
-        {**effects, "layers.count": (0, 1), "background.translation": 0.05, "background.tail": 0.5},
-    )
 
 
 def scene_stream(
@@ -183,21 +176,18 @@ def train_on_scenes(
     """
     device = next(network.parameters()).device
     scenes = scene_stream(sets, training, seed=seed, device=device, photographs=photographs)
-    simple = scene_stream(
-        [easy_set(each) for each in sets],
-        training.model_copy(update={"augment": False}),
-        seed=seed,
-        device=device,
-        photographs=photographs,
+    optimisation, head_start = training.optimisation, training.head_start
+    simple = easy_scenes(
+        sets, seed=seed, size=optimisation.crop, batch_size=optimisation.batch_size, device=device
     )
-    first = round(training.easy * training.optimisation.loop.steps)
+    if head_start.matching_steps and (run is None or run.load_checkpoint() is None):
+        learn_to_match(network, simple, head_start.matching_steps)
+    first = round(head_start.easy * optimisation.loop.steps)
 
     def batch_at(step: int) -> Pairs:
         return (simple if step < first else scenes).batch_at(step)
 
-    return train_supervised(
-        network, batch_at, training.optimisation, run=run, title=title, watch=watch
-    )
+    return train_supervised(network, batch_at, optimisation, run=run, title=title, watch=watch)
 
 
 @dataclass(frozen=True)
@@ -235,7 +225,7 @@ def measure_cost(
             torch.cuda.synchronize(device)
         times.append(time.perf_counter())
 
-    shortened = training.lasting(steps + 1)
+    shortened = training.lasting(steps + 1, trained=True)
     train_on_scenes(network, sets, shortened, seed=0, title="Measuring a step", watch=watch)
     return Cost((times[-1] - times[0]) / steps, _peak_memory(device))
 

@@ -6,8 +6,16 @@ import torch
 from known import small_settings
 
 from autoflow.hyperparameters import Hyperparameters
+from autoflow.matching import easy_scenes
 from autoflow.network import NetworkSettings, make_network
-from autoflow.train import measure_cost, new_network, read_photographs, train_on_scenes
+from autoflow.train import (
+    HeadStart,
+    measure_cost,
+    new_network,
+    read_photographs,
+    scene_stream,
+    train_on_scenes,
+)
 from selfflow.models import load, load_network
 from selfflow.runs.config import to_toml
 from selfflow.runs.errors import UserError
@@ -46,6 +54,25 @@ def test_another_length_changes_nothing_else() -> None:
     assert changed.optimisation.loop.steps == 7
     assert changed.optimisation.rate(0) == pytest.approx(0.5 / 25)
     assert changed.lasting(1000, TRAINING.optimisation.learning_rate) == TRAINING.lasting(1000)
+
+
+def test_an_untrained_network_is_shown_easy_scenes_first(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "autoflow.train.train_supervised", lambda _, batches, *a, **k: seen.append(batches)
+    )
+    head_start = HeadStart(easy=0.5, matching_steps=1)
+    training = TRAINING.model_copy(update={"head_start": head_start}).lasting(4)
+    network = new_network("raft-small", 0, CPU)
+    before = weights(network.feature_encoder)
+    train_on_scenes(network, SETS, training, seed=0)
+    assert not torch.equal(weights(network.feature_encoder), before)
+    size, count = training.optimisation.crop, training.optimisation.batch_size
+    easy = easy_scenes(SETS, seed=0, size=size, batch_size=count, device=CPU)
+    scenes = scene_stream(SETS, training, seed=0, device=CPU)
+    for step, stream in enumerate((easy, easy, scenes, scenes)):
+        assert torch.equal(seen[0](step).image1, stream.batch_at(step).image1)
+    assert training.lasting(4, trained=True).head_start == HeadStart()
 
 
 def test_cost_is_measured_without_a_trace() -> None:
