@@ -16,7 +16,7 @@ from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path
-from selfflow.runs.store import SUFFIX, find_model, read_metadata
+from selfflow.runs.store import SUFFIX, target_of
 
 
 @click.group(cls=Group)
@@ -108,17 +108,6 @@ def chosen_method(common: Common, flag: str | None) -> str:
         return flag
     given = {} if common.config is None else read_toml(common.config)
     return str(given.get("method", PretrainSettings.model_fields["method"].default))
-
-
-def target_of(flow_model: str) -> str:
-    """Return the target that a flow model was made for."""
-    try:
-        target = read_metadata(find_model(flow_model)).get("target")
-    except UserError:
-        target = None  # built in, or of someone else's making
-    if not target:
-        raise UserError(f"--target is needed: {flow_model} was not made for one")
-    return str(target)
 
 
 @main.command()

@@ -11,7 +11,7 @@ from selfflow.runs.config import Config, replace_values
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import LoopSettings
 from selfflow.runs.schedule import constant_then_halve
-from selfflow.runs.store import find_model, read_metadata, stored_models
+from selfflow.runs.store import stored_models, target_of
 from selfflow.supervised import Size
 from selfflow.unsupervised import SelfSupervision
 
@@ -98,16 +98,6 @@ def resolve(config: UnsupervisedConfig) -> tuple[UnsupervisedConfig, list[str]]:
         raise UserError(f"--name {config.name} would replace the network that training starts from")
     target = config.target
     if target is None:
-        target = _target_of(init)
+        target = target_of(init)
         lines.append(f"target {target}, which {init} was made for")
     return replace_values(config, {"init": init, "target": target}), lines
-
-
-def _target_of(init: str) -> str:
-    try:
-        target = read_metadata(find_model(init)).get("target")
-    except UserError:
-        target = None  # built in, or of someone else's making
-    if not target:
-        raise UserError(f"--target is needed: {init} was not made for one")
-    return str(target)

@@ -69,6 +69,17 @@ def find_model(name: str | Path) -> Path:
     raise UserError(f"no model {str(name)!r}: neither a file nor a name in {store()} ({known})")
 
 
+def target_of(name: str | Path) -> str:
+    """Return the target that a model was made for; UserError if it is not known."""
+    try:
+        target = read_metadata(find_model(name)).get("target")
+    except UserError:
+        target = None  # built in, or of someone else's making
+    if not target:
+        raise UserError(f"--target is needed: {name} was not made for one")
+    return str(target)
+
+
 def stored_models() -> dict[str, dict[str, Any]]:
     """Return the description of every named model, those in the store before those shipped.
 

@@ -14,6 +14,7 @@ from selfflow.runs.store import (
     save_model,
     store,
     stored_models,
+    target_of,
 )
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}
@@ -112,3 +113,12 @@ def test_an_unwritable_place_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         save_model(tmp_path / "file" / "m.safetensors", WEIGHTS, {})
+
+
+def test_a_model_knows_its_target() -> None:
+    save_model("known", WEIGHTS, {"target": "davis"})
+    save_model("unknown", WEIGHTS, {})
+    assert target_of("known") == "davis"
+    for name in ("unknown", "dis"):
+        with pytest.raises(UserError, match=f"--target is needed: {name} was not made for one"):
+            target_of(name)
