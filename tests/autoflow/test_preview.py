@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from autoflow.gallery import EXHIBITS, STRENGTHS, Exhibit, exhibit_sets, plain
+from autoflow.gallery import EXHIBITS, Exhibit, exhibit_sets, plain
 from autoflow.hyperparameters import Hyperparameters
-from autoflow.preview import gallery, preview
+from autoflow.preview import preview
 from autoflow.render import render
 from autoflow.sheet import picture, sheet, visibility_picture
 from selfflow.runs.config import flatten
@@ -36,12 +36,6 @@ def test_preview_shows_frames_flow_and_visibility() -> None:
     image = preview([Hyperparameters()], count=2, size=(120, 160))
     assert image.shape[0] > 2 * 120
     assert image.shape[1] > 4 * 160
-
-
-def test_gallery_has_a_row_for_each_exhibit() -> None:
-    image = gallery(Hyperparameters(), size=(96, 128))
-    assert image.shape[0] > len(EXHIBITS) * 96
-    assert image.shape[1] > len(STRENGTHS) * 128
 
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.title)
