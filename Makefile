@@ -14,16 +14,20 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# Tests run side by side, a process a core; torch's own threads would only get in their way.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-all: setup
-	$(BIN)/python -m pytest -m ''
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ''
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+demo: setup
+	$(BIN)/python examples/demo.py
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench
