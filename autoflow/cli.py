@@ -38,7 +38,7 @@ class SizeType(click.ParamType):
         match = re.fullmatch(r"(\d+)x(\d+)", str(value))
         height, width = (int(match[1]), int(match[2])) if match else (0, 0)
         if min(height, width) < 16:
-            self.fail(f"{value} is no size; give HxW with both at least 16, such as 448x576")
+            raise UserError(f"{value} is no size; give HxW, both at least 16, such as 448x576")
         return height, width
 
 

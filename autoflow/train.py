@@ -72,7 +72,7 @@ class SceneTraining(Config):
         crop = "x".join(map(str, optimisation.crop))
         return (
             f"{self.architecture} on {crop}, {optimisation.iterations} iterations, "
-            f"{optimisation.loop.describe(optimisation.batch_size)}"
+            f"batch {optimisation.batch_size}, {optimisation.loop.precision}"
         )
 
 

@@ -31,6 +31,7 @@ def refused(*arguments: object) -> str:
     """Return the one line that a command prints when it refuses."""
     result = run(*arguments)
     assert result.exit_code == 2, result.output
+    assert "Usage" not in result.stderr
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("Error: ")
     assert "Traceback" not in result.stderr
