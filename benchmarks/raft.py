@@ -16,12 +16,21 @@ from torch import Tensor, nn
 
 from selfflow.raft import RAFT, raft_large, raft_small
 
-REPEATS = 9
 WARM_UP = 2
+
+
+def keep_freed_memory() -> None:
+    """Bring the C library's allocator into the state that it has in a longer run.
+
+    Once a block of this size was freed, glibc keeps freed memory instead of returning it to the
+    system; before that, the page faults of each step take up to a third of its time.
+    """
+    torch.zeros(2**25 - 2**16, dtype=torch.uint8)
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Run all in turn, `repeats` times; return the median seconds of each."""
+    keep_freed_memory()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(WARM_UP + repeats):
         for name, run in contenders.items():
@@ -78,7 +87,7 @@ def training(batch: int = 4, height: int = 128, width: int = 160, iterations: in
         contenders[f"selfflow {precision}"] = _training_step(
             ours, lambda: ours.predictions(image1, image2, iterations), precision
         )
-    return _compared(interleaved(contenders, REPEATS))
+    return _compared(interleaved(contenders, repeats=15))
 
 
 def inference(size: str, height: int = 440, width: int = 1024, iterations: int = 12) -> dict:
@@ -98,7 +107,7 @@ def inference(size: str, height: int = 440, width: int = 1024, iterations: int =
     contenders["selfflow float32, both directions"] = _inference(
         lambda: ours.bidirectional(image1, image2, iterations), "float32"
     )
-    return _compared(interleaved(contenders, 3))
+    return _compared(interleaved(contenders, repeats=3))
 
 
 def _compared(seconds: dict[str, float]) -> dict:

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 LEVELS = 4
 SMALLEST_SIDE = 2 ** (LEVELS - 1)  # features below this leave nothing to read at the last level
-CHUNK_BYTES = 64 * 2**20  # of the volume, computed at a time when it is not held
+CHUNK_BYTES = 32 * 2**20  # of the volume, computed at a time when it is not held
 
 
 @dataclass(frozen=True)
