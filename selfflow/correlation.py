@@ -59,11 +59,6 @@ class Windows:
         return patches
 
 
-def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Return height and width of each level of the pyramid."""
-    return [(height >> level, width >> level) for level in range(LEVELS)]
-
-
 def flat_pyramid(features: Tensor) -> tuple[Tensor, Tensor]:
     """Pool features `(B, C, h, w)`; return level 0 and the others, `(B, C, cells)` each."""
     pooled = [F.avg_pool2d(features, 2)]
@@ -79,14 +74,14 @@ def windows(positions: Tensor, radius: int, height: int, width: int) -> Windows:
     from -radius to radius.
     """
     device = positions.device
-    heights, widths = torch.tensor(pyramid_sizes(height, width), device=device).T
+    shrunk = 2 ** torch.arange(LEVELS, device=device)
+    heights, widths = height // shrunk, width // shrunk
     starts = torch.cumsum(heights * widths, 0) - heights * widths - height * width
     starts[0] = 0
-    scales = 2.0 ** -torch.arange(LEVELS, device=device)
     steps = torch.arange(-radius, radius + 2, device=device)
     cells, weights = [], []
     for position, sides in zip(positions.unbind(1), (widths, heights), strict=True):
-        placed = position[:, None] * scales.view(-1, 1)  # (B, L, N)
+        placed = position[:, None] / shrunk.view(-1, 1)  # (B, L, N)
         corner = placed.floor()
         cell = corner.long()[:, :, None] + steps.view(-1, 1)  # (B, L, S, N)
         exists = (cell >= 0) & (cell < sides.view(-1, 1, 1))
