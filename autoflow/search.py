@@ -18,7 +18,7 @@ from autoflow.hyperparameters import Hyperparameters, Mixture, read_hyperparamet
 from autoflow.objective import check_metric, measure_target
 from autoflow.pairs import choose_pairs, read_pairs, write_pairs
 from autoflow.results import TrialResult, ranked, to_csv
-from autoflow.search_settings import SearchSettings
+from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.space import defaults, near, searched
 from autoflow.study import ask, finished, open_study, recover
 from autoflow.train import new_network, read_photographs, train_on_scenes
@@ -26,6 +26,7 @@ from autoflow.trial import Bench, run_trial
 from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values, to_toml
 from selfflow.runs.errors import UserError
+from selfflow.runs.loop import Result
 from selfflow.runs.run import Run, write_text
 from selfflow.runs.store import read_model
 from selfflow.video import open_target
@@ -69,27 +70,38 @@ def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Be
 
 
 def make_base(settings: SearchSettings, bench: Bench, path: Path) -> dict[str, Tensor]:
-    """Train the network that all trials start from, on the default set; return its weights."""
-    training = settings.base.apply(settings.training, trained=settings.base.init is not None)
-    if settings.base.init is not None:
-        network = load_network(settings.base.init)[0].to(bench.device)
+    """Store the network that all trials start from, trained on the default set; return its weights.
+
+    It is trained here, or one that already is (`base.init`) is taken, and trained on if wished.
+    """
+    base, result = settings.base, Result()
+    trained = base.init != RANDOM
+    if trained:
+        network = load_network(base.init)[0].to(bench.device)
     else:
-        network = new_network(training.architecture, settings.seed, bench.device)
-    with Run.open(path / "base", "train", training) as run:
-        result = train_on_scenes(
-            network,
-            [bench.start],
-            training,
-            seed=settings.seed,
-            photographs=bench.photographs,
-            run=run,
-            title="Base network",
-        )
+        network = new_network(settings.training.architecture, settings.seed, bench.device)
+    if base.steps:
+        training = base.apply(settings.training, trained=trained)
+        with Run.open(path / "base", "train", training) as run:
+            result = train_on_scenes(
+                network,
+                [bench.start],
+                training,
+                seed=settings.seed,
+                photographs=bench.photographs,
+                run=run,
+                title="Base network",
+            )
     measured = measure_target(network, bench.pairs, settings.metric)
     save(
         path / BASE,
         network,
-        {**measured.as_dict(), "steps": result.steps, "seconds": result.seconds},
+        {
+            **measured.as_dict(),
+            "init": base.init,
+            "steps": result.steps,
+            "seconds": result.seconds,
+        },
     )
     return read_model(path / BASE)[0]
 

@@ -18,7 +18,7 @@ from autoflow.search import (
     sole_owner,
     write_results,
 )
-from autoflow.search_settings import SearchSettings
+from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.space import searched
 from autoflow.study import finished
 from autoflow.train import check_init, measure_cost, read_photographs
@@ -41,7 +41,7 @@ def estimate(
     if settings.metric.name == "aepe" and not target.has_ground_truth:
         raise UserError(f"target {target.name}: no flow is known; --metric aepe needs it")
     read_photographs(settings.training.photographs, settings.target, settings.data_root)
-    if settings.base.init is not None:
+    if settings.base.init != RANDOM:
         check_init(settings.base.init, settings.training.architecture)
     cost = measure_cost([start], settings.training, device)
     shared = "shared" in (settings.trial.start, settings.final_start if train else "")

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autoflow.objective import Metric
 from autoflow.pairs import PairSettings
 from autoflow.train import CPU_TRAINING, GPU_TRAINING, SceneTraining
 from selfflow.runs.config import Config
 from selfflow.runs.progress import Duration
+
+RANDOM = "random"
 
 
 class Stage(Config):
@@ -28,7 +30,14 @@ class Stage(Config):
 class Base(Stage):
     """The network that trials start from."""
 
-    init: str | None = Field(None, description="model that it starts from; none: untrained")
+    init: str = Field("random", description="model that it starts from, or random weights")
+    steps: int = Field(50_000, ge=0, description="of training; 0: init as it is")
+
+    @model_validator(mode="after")
+    def _check_trained(self) -> "Base":
+        if self.steps == 0 and self.init == RANDOM:
+            raise ValueError("base.steps is 0 and base.init random: the base network is untrained")
+        return self
 
 
 class Trials(Stage):
@@ -69,7 +78,7 @@ class SearchSettings(Config):
     metric: Metric = Metric()
     pairs: PairSettings = PairSettings()
     training: SceneTraining = SceneTraining()
-    base: Base = Base(steps=50_000, learning_rate=4e-4)
+    base: Base = Base()
     trial: Trials = Trials(steps=5_000, learning_rate=1.25e-4)
     final: Stage = Stage(steps=200_000, learning_rate=4e-4)
     final_start: Literal["shared", "scratch"] = Field(
@@ -119,8 +128,8 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "metric.terms.charge_uncovered": True,
         "pairs.count": 24,
         "pairs.side": 128,
-        "base.steps": 1500,
-        "base.learning_rate": 6e-4,
+        "base.init": "default-small",
+        "base.steps": 0,
         "trial.steps": 150,
         "trial.learning_rate": 2e-4,
         "trial.measurements": 3,

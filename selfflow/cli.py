@@ -22,7 +22,12 @@ from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path, to_json
 from selfflow.runs.store import store, stored_models
 from selfflow.training import Training
-from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig, resolve
+from selfflow.unsupervised_config import (
+    DEVICE_DEFAULTS,
+    INITIAL,
+    UnsupervisedConfig,
+    resolve,
+)
 from selfflow.video import known_targets, open_target
 
 _OUT = click.Path(path_type=Path)
@@ -54,7 +59,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--target", help=f"{', '.join(known_targets())}, or a path [what --init is for].")
-@click.option("--init", help="Network to start from [s-af in the model store, else s-af-small].")
+@click.option("--init", help=f"Network to start from [the first there is of {', '.join(INITIAL)}].")
 @click.option("--name", help="Of the result in the model store [s-af-ss].")
 @click.option("--out", type=_OUT, help="Run folder.")
 @click.option("--steps", type=int, help="Steps in all.")

@@ -16,7 +16,7 @@ from selfflow.supervised import Size
 from selfflow.unsupervised import SelfSupervision
 
 # What training starts from where nothing else is said: a search's result, else what is shipped.
-INITIAL = ("s-af", "s-af-small")
+INITIAL = ("s-af", "s-af-small", "default-small")
 
 # SMURF's: frames are mirrored, zoomed and stretched, not turned; colours change without noise.
 SMURF_AUGMENTATION = Augmentation(
@@ -89,9 +89,8 @@ def resolve(config: UnsupervisedConfig) -> tuple[UnsupervisedConfig, list[str]]:
         init = next((name for name in INITIAL if name in known), None)
         if init is None:
             raise UserError(
-                "there is no network to start from: neither s-af in the model store nor "
-                "s-af-small; make one with `autoflow search` or `autoflow train`, or name one "
-                "with --init"
+                f"there is no network to start from, none of {', '.join(INITIAL)}; make one with "
+                "`autoflow search` or `autoflow train`, or name one with --init"
             )
         lines.append(f"starting from {init}")
     if Path(init).name == Path(config.name).name:

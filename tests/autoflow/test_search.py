@@ -14,9 +14,10 @@ from autoflow.search import make_base, open_bench, open_trials, run_next, run_tr
 from autoflow.search_run import rebuild_report, run_search
 from autoflow.search_settings import SearchSettings
 from autoflow.study import finished
+from autoflow.train import new_network
 from autoflow.trial import Bench
 from selfflow.io import write_image
-from selfflow.models import load_network
+from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
 
@@ -167,3 +168,19 @@ def test_workers_run_all_trials(frames: Path, tmp_path: Path) -> None:
     assert len(trials) == 5
     assert all(trial.state == "complete" for trial in trials)
     assert all(np.isfinite(trial.omega) for trial in trials)
+
+
+def test_a_trained_network_is_taken_as_the_base(frames: Path, tmp_path: Path) -> None:
+    network = new_network("raft-small", 7, CPU)
+    save("known", network, {})
+    base = {"base.init": "known", "base.steps": 0}
+    bench = prepared(tmp_path / "run", replace_values(small_settings(str(frames)), base))
+    assert bench.base is not None
+    for name, value in network.state_dict().items():
+        assert torch.equal(bench.base[name], value)
+    assert not (tmp_path / "run" / "base").exists()
+
+
+def test_an_untrained_base_is_refused(frames: Path) -> None:
+    with pytest.raises(UserError, match=r"base\.steps is 0"):
+        replace_values(small_settings(str(frames)), {"base.steps": 0})
