@@ -1,7 +1,5 @@
 """Training a network on rendered scenes: base networks, trials and what a search ends with."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from selfflow.models import load_network
 from selfflow.pairs import Pairs
 from selfflow.raft import ARCHITECTURES, RAFT
 from selfflow.runs.config import Config
+from selfflow.runs.cost import peak_memory
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result
 from selfflow.runs.progress import format_duration
@@ -227,11 +226,4 @@ def measure_cost(
 
     shortened = training.lasting(steps + 1, trained=True)
     train_on_scenes(network, sets, shortened, seed=0, title="Measuring a step", watch=watch)
-    return Cost((times[-1] - times[0]) / steps, _peak_memory(device))
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return Cost((times[-1] - times[0]) / steps, peak_memory(device))
