@@ -1,22 +1,16 @@
 """What a self-supervised training is asked for, and what it takes where nothing is said."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from selfflow.augment import Augmentation, Geometry
 from selfflow.photometry import Colors
-from selfflow.runs.config import Config, replace_values
-from selfflow.runs.errors import UserError
 from selfflow.runs.loop import LoopSettings
 from selfflow.runs.schedule import constant_then_halve
-from selfflow.runs.store import stored_models, target_of
+from selfflow.stage_config import StageConfig
 from selfflow.supervised import Size
 from selfflow.unsupervised import SelfSupervision
-
-# What training starts from where nothing else is said: a search's result, else what is shipped.
-INITIAL = ("s-af", "s-af-small", "default-small")
 
 # SMURF's: frames are mirrored, zoomed and stretched, not turned; colours change without noise.
 SMURF_AUGMENTATION = Augmentation(
@@ -25,14 +19,11 @@ SMURF_AUGMENTATION = Augmentation(
 )
 
 
-class UnsupervisedConfig(Config):
+class UnsupervisedConfig(StageConfig):
     """A self-supervised training. The defaults are SMURF's, for a GPU."""
 
-    target: str | None = Field(None, description="video; default: what the first network is for")
-    init: str | None = Field(None, description="network to start from; default: s-af, s-af-small")
+    stage: Literal["self-supervised"] = "self-supervised"
     name: str = Field("s-af-ss", description="of the result in the model store")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    seed: int = Field(0, ge=0, description="of everything random")
     loop: LoopSettings = LoopSettings(steps=75_000, precision="bfloat16")
     batch_size: int = Field(8, ge=1, description="pairs in a batch")
     crop: Size = Field((368, 496), description="height and width of crops, px")
@@ -74,29 +65,3 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "losses.iterations": 6,
     }
 }
-
-
-def resolve(config: UnsupervisedConfig) -> tuple[UnsupervisedConfig, list[str]]:
-    """Return `config` with network and target named, and a line for each that was chosen here.
-
-    Raises:
-        UserError: there is no network to start from, or it was not made for a target.
-    """
-    lines = []
-    init = config.init
-    if init is None:
-        known = stored_models()
-        init = next((name for name in INITIAL if name in known), None)
-        if init is None:
-            raise UserError(
-                f"there is no network to start from, none of {', '.join(INITIAL)}; make one with "
-                "`autoflow search` or `autoflow train`, or name one with --init"
-            )
-        lines.append(f"starting from {init}")
-    if Path(init).name == Path(config.name).name:
-        raise UserError(f"--name {config.name} would replace the network that training starts from")
-    target = config.target
-    if target is None:
-        target = target_of(init)
-        lines.append(f"target {target}, which {init} was made for")
-    return replace_values(config, {"init": init, "target": target}), lines

@@ -14,8 +14,9 @@ from selfflow.objective import measure
 from selfflow.raft import raft_small
 from selfflow.runs.config import load, replace_values
 from selfflow.runs.errors import UserError
+from selfflow.stage_config import resolve
 from selfflow.training import divide, measure_pairs
-from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig, resolve
+from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig
 from selfflow.video import open_target
 
 RECIPES = Path(__file__).parents[2] / "configs" / "train"
@@ -50,7 +51,7 @@ def test_what_is_given_is_taken():
 
 
 def test_no_network_is_a_clear_error(monkeypatch):
-    monkeypatch.setattr("selfflow.unsupervised_config.stored_models", dict)
+    monkeypatch.setattr("selfflow.stage_config.stored_models", dict)
     with pytest.raises(UserError, match=r"no network to start from.*--init"):
         resolve(UnsupervisedConfig())
 

@@ -1,0 +1,18 @@
+"""The command line: train, evaluate, predict, models; one file for each command."""
+
+import click
+
+from selfflow.cli.evaluate import evaluate_command
+from selfflow.cli.models import models
+from selfflow.cli.predict import predict_command
+from selfflow.cli.train import train
+from selfflow.runs.cli import Group
+
+
+@click.group(cls=Group)
+def main() -> None:
+    """Optical flow: self-supervised training, evaluation, prediction."""
+
+
+for command in (train, evaluate_command, predict_command, models):
+    main.add_command(command)

@@ -1,0 +1,77 @@
+"""`selfflow train`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from selfflow.cli.terminal import PATH, output
+from selfflow.runs.cli import Common, common_options, json_option, print_result
+from selfflow.runs.progress import format_duration
+from selfflow.runs.run import Run, default_run_path
+from selfflow.stage_config import INITIAL, resolve
+from selfflow.training import Training
+from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig
+from selfflow.video import known_targets
+
+
+@click.command()
+@click.option("--target", help=f"{', '.join(known_targets())}, or a path [what --init is for].")
+@click.option("--init", help=f"Network to start from [the first there is of {', '.join(INITIAL)}].")
+@click.option("--name", help="Of the result in the model store [s-af-ss].")
+@click.option("--out", type=PATH, help="Run folder.")
+@click.option("--steps", type=int, help="Steps in all.")
+@click.option("--budget", help="Stop after this time, such as 2h.")
+@common_options
+@json_option
+def train(
+    common: Common,
+    target: str | None,
+    init: str | None,
+    name: str | None,
+    out: Path | None,
+    steps: int | None,
+    budget: str | None,
+    as_json: bool,
+) -> None:
+    """Train a network on a target's frames without labels; the same command again continues."""
+    flags = {
+        "target": target,
+        "init": init,
+        "name": name,
+        "loop.steps": steps,
+        "loop.budget": budget,
+    }
+    config, chosen = resolve(common.configure(UnsupervisedConfig, flags, DEVICE_DEFAULTS))
+    training = Training.prepare(config, common.data_root)
+    common.announce(config, [*chosen, *training.estimate()])
+    folder = out or default_run_path("train", Path(config.name).stem)
+    with Run.open(folder, "train", config) as run:
+        results = training.run(run)
+    if as_json:
+        print_result(results, as_json=True)
+        return
+    output().print(_before_and_after(results))
+    summary = {
+        "model": results.get("model", ""),
+        "run": str(folder),
+        "steps": results["steps"],
+        "time": format_duration(results["seconds"]),
+    }
+    print_result(summary, as_json=False)
+
+
+def _before_and_after(results: dict[str, Any]) -> Table:
+    count = results["pairs"]["held_out"]
+    side = results["short_side"]
+    size = f"frames of at most {side} px on the short side" if side else "whole frames"
+    title = f"{results['target']}: means over {count} held-out pairs, {size}"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("term")
+    table.add_column(f"before ({results['init']})", justify="right")
+    table.add_column("after", justify="right")
+    for term, before in results["before"].items():
+        table.add_row(term.replace("_", " "), f"{before:.4f}", f"{results['after'][term]:.4f}")
+    return table
