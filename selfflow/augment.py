@@ -181,7 +181,8 @@ def transform(pairs: Pairs, map1: Tensor, map2: Tensor, crop: tuple[int, int]) -
         # A thousandth of a pixel for rounding at the border.
         ends_inside = ((end >= -1e-3) & (end <= corner + 1e-3)).all(1, keepdim=True)
         visible = _nearest(pairs.visible, at1) & ends_inside
-    return Pairs(image1, image2, flow, valid, visible)
+    foreground = None if pairs.foreground is None else _nearest(pairs.foreground, at1)
+    return Pairs(image1, image2, flow, valid, visible, foreground)
 
 
 def _rotation(angle: Tensor) -> Tensor:

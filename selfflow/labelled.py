@@ -44,7 +44,7 @@ def sintel_label(flow: Path, occlusion: Path, invalid: Path) -> FlowLabel:
     A pixel is visible if it is not marked as occluded and lands inside the frame: Sintel's masks
     do not mark what leaves it. Missing masks leave `visible` unknown and everything valid.
     """
-    values, valid, _ = flo_label(flow)
+    values, valid = flo_label(flow)[:2]
     if invalid.is_file():
         valid = valid & ~_matching(read_mask(invalid), values, invalid)
     if not occlusion.is_file():
@@ -53,15 +53,16 @@ def sintel_label(flow: Path, occlusion: Path, invalid: Path) -> FlowLabel:
     return FlowLabel(values, valid, ~occluded & _lands_inside(values))
 
 
-def kitti_label(occ: Path, noc: Path) -> FlowLabel:
+def kitti_label(occ: Path, noc: Path, objects: Path) -> FlowLabel:
     """Read KITTI's flow: `flow_occ` knows all labelled pixels, `flow_noc` the visible ones.
 
-    Without `flow_noc`, which pixels are visible is unknown.
+    Without `flow_noc`, which pixels are visible is unknown; without the map of objects (2015's
+    `obj_map`, 0 on what does not move by itself), which belong to the foreground.
     """
     flow, valid = read_kitti_png(occ)
-    if not noc.is_file():
-        return FlowLabel(flow, valid, None)
-    return FlowLabel(flow, valid, _matching(read_kitti_png(noc)[1], flow, noc))
+    visible = _matching(read_kitti_png(noc)[1], flow, noc) if noc.is_file() else None
+    foreground = _matching(read_mask(objects), flow, objects) if objects.is_file() else None
+    return FlowLabel(flow, valid, visible, foreground)
 
 
 def _matching(mask: Bool, flow: Float, path: Path) -> Bool:
@@ -113,6 +114,7 @@ def load_pair(sequence: Sequence, index: int) -> Pairs:
         flow_tensor(label.flow),
         mask_tensor(label.valid),
         None if label.visible is None else mask_tensor(label.visible),
+        None if label.foreground is None else mask_tensor(label.foreground),
     )
 
 

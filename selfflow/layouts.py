@@ -75,6 +75,7 @@ def _sintel(root: Path) -> Parts:
 def _kitti(root: Path) -> Parts:
     """`training/image_2/NNNNNN_10.png, _11.png` (2012: `colored_0`), `flow_occ`, `flow_noc`.
 
+    2015 adds `obj_map`, which marks what moves by itself.
     The multi-view extension (frames 00 to 20) makes longer sequences; labels start at frame 10.
     """
     training = root / "training"
@@ -82,7 +83,8 @@ def _kitti(root: Path) -> Parts:
     for run in frame_runs(_first(training, "image_2", "colored_0", "image_0")):
         labels = {
             index: partial(
-                kitti_label, training / "flow_occ" / path.name, training / "flow_noc" / path.name
+                kitti_label,
+                *(training / kind / path.name for kind in ("flow_occ", "flow_noc", "obj_map")),
             )
             for index, path in enumerate(run[:-1])
             if (training / "flow_occ" / path.name).is_file()

@@ -18,6 +18,8 @@ class Pairs:
         flow: flow from frame 1 to frame 2, `(B, 2, H, W)` pixels, or None where there is no label.
         valid: where `flow` is known, `(B, 1, H, W)` bool, or None without `flow`.
         visible: which pixels of frame 1 are seen in frame 2, `(B, 1, H, W)` bool, or None.
+        foreground: which pixels of frame 1 show an object that moves by itself (KITTI 2015),
+            `(B, 1, H, W)` bool, or None.
     """
 
     image1: Tensor
@@ -25,13 +27,14 @@ class Pairs:
     flow: Tensor | None = None
     valid: Tensor | None = None
     visible: Tensor | None = None
+    foreground: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_images(self.image1, "image1")
         check_images(self.image2, "image2")
         if self.flow is not None:
             check_flow(self.flow)
-        for name in ("valid", "visible"):
+        for name in ("valid", "visible", "foreground"):
             mask = getattr(self, name)
             if mask is not None:
                 check_mask(mask, name)

@@ -23,11 +23,13 @@ class FlowLabel(NamedTuple):
         flow: `(H, W, 2)` pixels, finite everywhere.
         valid: `(H, W)`, where `flow` is known.
         visible: `(H, W)`, which pixels are seen in the other frame, or None if nobody knows.
+        foreground: `(H, W)`, which pixels show an object that moves by itself, likewise.
     """
 
     flow: Float
     valid: Bool
     visible: Bool | None
+    foreground: Bool | None = None
 
 
 class Sequence(ABC):

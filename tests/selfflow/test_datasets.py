@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,8 @@ def kitti(root: Path) -> Path:
         values = flow()
         write_kitti_png(root / f"training/flow_occ/{number:06d}_10.png", values, known)
         write_kitti_png(root / f"training/flow_noc/{number:06d}_10.png", values, seen)
+        objects = RNG.integers(0, 3, (H, W), dtype=np.uint8)
+        write_image(root / f"training/obj_map/{number:06d}_10.png", objects)
     return root
 
 
@@ -124,14 +127,18 @@ def test_kitti_agrees_with_torchvision(tmp_path: Path) -> None:
         assert loaded.valid is not None
         assert 0 < loaded.visible.sum() < loaded.valid.sum()
         assert not (loaded.visible & ~loaded.valid).any()
+        objects = cv2.imread(str(tmp_path / f"KittiFlow/training/obj_map/{pair.name[:9]}.png"), -1)
+        assert_same(loaded.foreground, (objects > 0)[None])
 
 
 def test_kitti_2012_without_noc_and_multiview(tmp_path: Path) -> None:
     root = kitti(tmp_path / "kitti")
     (root / "training/image_2").rename(root / "training/colored_0")
-    for path in (root / "training/flow_noc").iterdir():
-        path.unlink()
-    assert labelled_pairs("kitti", tmp_path)[0].load().visible is None
+    for kind in ("flow_noc", "obj_map"):
+        for path in (root / "training" / kind).iterdir():
+            path.unlink()
+    loaded = labelled_pairs("kitti", tmp_path)[0].load()
+    assert loaded.visible is loaded.foreground is None
     for frame in (8, 9, 12):
         write_image(root / f"training/colored_0/000001_{frame:02d}.png", image())
     sequences = open_target("kitti", tmp_path).sequences

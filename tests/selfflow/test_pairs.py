@@ -15,12 +15,13 @@ def test_the_length_is_the_number_of_pairs() -> None:
 
 
 def test_moving_keeps_everything_and_leaves_out_what_is_missing() -> None:
-    whole = Pairs(IMAGE, IMAGE + 1, FLOW, MASK, ~MASK).to("cpu")
-    for field, expected in zip(fields(Pairs), (IMAGE, IMAGE + 1, FLOW, MASK, ~MASK), strict=True):
+    values = (IMAGE, IMAGE + 1, FLOW, MASK, ~MASK, MASK)
+    whole = Pairs(*values).to("cpu")
+    for field, expected in zip(fields(Pairs), values, strict=True):
         assert torch.equal(getattr(whole, field.name), expected)
     bare = Pairs(IMAGE, IMAGE).to(torch.device("meta"))
     assert bare.image1.device.type == bare.image2.device.type == "meta"
-    assert bare.flow is bare.valid is bare.visible is None
+    assert bare.flow is bare.valid is bare.visible is bare.foreground is None
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def test_moving_keeps_everything_and_leaves_out_what_is_missing() -> None:
         ({"flow": IMAGE}, "flow"),
         ({"valid": FLOW[:, :1]}, "valid"),
         ({"visible": MASK[:, 0]}, "visible"),
+        ({"foreground": FLOW[:, :1]}, "foreground"),
     ],
 )
 def test_a_wrong_tensor_is_named(arguments: dict[str, torch.Tensor], name: str) -> None:
