@@ -12,7 +12,7 @@ from selfflow.frames import FrameCache, PairAddress, find_pairs, pairs_from_json
 from selfflow.pairs import Pairs
 from selfflow.runs.config import Config
 from selfflow.runs.errors import UserError
-from selfflow.runs.run import write_text
+from selfflow.runs.run import read_json, write_text
 from selfflow.video import Target
 
 
@@ -101,10 +101,10 @@ def write_pairs(path: Path, pairs: TargetPairs) -> None:
 
 def read_pairs(path: Path, target: Target, device: torch.device | str = "cpu") -> TargetPairs:
     """Return the stored list; UserError if the file is not one or was made for another target."""
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         name, side, items = content["target"], int(content["side"]), content["pairs"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not a list of pairs") from None
     if name != target.name:
         raise UserError(f"{path}: made for target {name}, not {target.name}")

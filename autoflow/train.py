@@ -179,7 +179,7 @@ def train_on_scenes(
     simple = easy_scenes(
         sets, seed=seed, size=optimisation.crop, batch_size=optimisation.batch_size, device=device
     )
-    if head_start.matching_steps and (run is None or run.load_checkpoint() is None):
+    if head_start.matching_steps and (run is None or not run.has_checkpoint()):
         learn_to_match(network, simple, head_start.matching_steps)
     first = round(head_start.easy * optimisation.loop.steps)
 

@@ -1,6 +1,5 @@
 """Pre-training from start to end: frames, flow and a method in, a trained encoder out."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from representation.method import Method
 from representation.methods import METHODS
 from representation.settings import PretrainSettings
 from representation.source import FrameSource
-from selfflow.frames import FrameBatches, FrameCache, PairAddress, find_pairs, pairs_from_json
+from selfflow.frames import FrameBatches, FrameCache, find_pairs, pairs_from_json
 from selfflow.models import load as load_flow_model
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result, fit
-from selfflow.runs.run import Run, home
+from selfflow.runs.run import Run, home, read_json
 from selfflow.runs.schedule import cosine
 from selfflow.video import open_target
 
@@ -77,7 +76,7 @@ def assemble(
     frames = settings.frames
     target = open_target(settings.target, data_root)
     if listed is not None and listed.exists():
-        pairs = read_pairs(listed)
+        pairs = pairs_from_json(read_json(listed), str(listed))
     else:
         pairs = find_pairs(target, frames.gaps, limit=frames.pairs, seed=settings.seed)
     batches = FrameBatches(
@@ -88,15 +87,6 @@ def assemble(
         device=device,
     )
     return Pretraining(settings, method, batches, flow)
-
-
-def read_pairs(path: Path) -> list[PairAddress]:
-    """Return the pairs that a run listed."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    return pairs_from_json(content, str(path))
 
 
 def new_method(settings: PretrainSettings, device: torch.device) -> Method:

@@ -1,7 +1,6 @@
 """One self-supervised training from end to end: a target and a network in, a better network out."""
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ from selfflow.raft import RAFT
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank
-from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.progress import format_duration, track
-from selfflow.runs.run import Run
+from selfflow.runs.run import Run, read_table
 from selfflow.supervised import adamw
 from selfflow.unsupervised import SelfSupervised, freeze_batch_norm
 from selfflow.unsupervised_config import UnsupervisedConfig
@@ -127,7 +125,7 @@ class Training:
         """Return the pairs to train on and those to measure; they are listed in the run folder."""
         listed = run.path / "pairs.json"
         if listed.exists():
-            known = _read(listed)
+            known = read_table(listed)
             trained, held_out = (known.get(part) for part in ("trained", "held_out"))
             return (
                 pairs_from_json(trained, f"{listed}: trained"),
@@ -146,7 +144,7 @@ class Training:
         """Return how the first network does; a continued run reads what it once measured."""
         path = run.path / "before.json"
         if path.exists():
-            return _read(path)
+            return read_table(path)
         before = measure_pairs(self.network, cache, pairs, self.config, self.device)
         if rank() == 0:
             run.write_json("before.json", before)
@@ -201,13 +199,3 @@ def measure_pairs(
         for name, value in terms.items():
             totals.setdefault(name, []).append(value)
     return {name: float(torch.cat(values).mean()) for name, values in totals.items()}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold what this run wrote there")
-    return content

@@ -66,6 +66,22 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content; UserError names a file that cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return a JSON file's content where it is to be an object; else UserError."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object")
+    return content
+
+
 def to_json(obj: Any) -> str:
     """Return `obj` as JSON for people and programs; what is not a finite number becomes null."""
     return json.dumps(_plain(obj), indent=2, ensure_ascii=False)
@@ -76,12 +92,14 @@ class Run:
 
     Attributes:
         path: the folder.
+        checkpoint: the file that training continues from.
         first_step: where this session starts; events that an earlier session logged from there
             on are replaced.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checkpoint = path / "checkpoint.pt"
         self.first_step = 0
 
     @classmethod
@@ -109,7 +127,7 @@ class Run:
         record_path = path / "environment.json"
         if record_path.exists():
             _check_same(path, kind, text, may_differ)
-            record = _read_json(record_path)
+            record = read_table(record_path)
             record["continued"] = [*record.get("continued", []), now()]
         else:
             _check_free(path)
@@ -128,19 +146,22 @@ class Run:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; the old one stays until the new one is complete."""
-        with atomic_write(self.path / "checkpoint.pt") as temporary:
+        with atomic_write(self.checkpoint) as temporary:
             torch.save(dict(state), temporary)
+
+    def has_checkpoint(self) -> bool:
+        """Return whether there is a checkpoint to continue from."""
+        return self.checkpoint.exists()
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the checkpoint, on the CPU, or None where there is none yet."""
-        path = self.path / "checkpoint.pt"
-        if not path.exists():
+        if not self.has_checkpoint():
             return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise UserError(
-                f"{path} is not a readable checkpoint; remove it to start anew"
+                f"{self.checkpoint} is not a readable checkpoint; remove it to start anew"
             ) from error
         assert isinstance(state, dict)
         return state
@@ -166,7 +187,7 @@ class Run:
 
 
 def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -> None:
-    known = _read_json(path / "environment.json").get("kind")
+    known = read_table(path / "environment.json").get("kind")
     if known != kind:
         raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
     old, new = (_flat(tables) for tables in (read_toml(path / "config.toml"), tomllib.loads(text)))
@@ -187,16 +208,6 @@ def _check_free(path: Path) -> None:
             raise UserError(f"{path} is neither empty nor a run; choose another --out")
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a run's description")
-    return content
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

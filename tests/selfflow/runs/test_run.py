@@ -11,7 +11,15 @@ import torch
 
 from selfflow.runs.config import Config
 from selfflow.runs.errors import UserError
-from selfflow.runs.run import Run, atomic_write, default_run_path, home, to_json
+from selfflow.runs.run import (
+    Run,
+    atomic_write,
+    default_run_path,
+    home,
+    read_json,
+    read_table,
+    to_json,
+)
 
 
 class Loop(Config):
@@ -191,6 +199,24 @@ def test_json_is_json_whatever_the_values(tmp_path: Path) -> None:
     run = Run.open(tmp_path, "train", Settings())
     run.write_json("results.json", obj)
     assert (tmp_path / "results.json").read_text() == text + "\n"
+    assert read_json(tmp_path / "results.json") == json.loads(text)
+    assert read_table(tmp_path / "results.json") == json.loads(text)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]"])
+def test_a_bad_json_file_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "before.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"before\.json"):
+        read_table(path)
+
+
+def test_a_run_knows_whether_it_has_a_checkpoint(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, "train", Settings())
+    assert not run.has_checkpoint()
+    run.save_checkpoint({})
+    assert run.has_checkpoint()
 
 
 def test_runs_lie_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
