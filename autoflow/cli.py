@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
+from autoflow.chain import run_chain
 from autoflow.hyperparameters import Hyperparameters, read_hyperparameters, read_sets
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
-from autoflow.network import NetworkSettings, make_network, photographs_of
+from autoflow.network import NetworkSettings, NetworkTraining
 from autoflow.preview import gallery, preview
 from autoflow.search_run import estimate, rebuild_report, run_search
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
 from autoflow.search_settings import SearchSettings
 from autoflow.textures import PhotographBank
-from autoflow.train import check_init, measure_cost
 from autoflow.writer import LAYOUTS, write_set
 from selfflow.io import IMAGE_SUFFIXES, write_image
 from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
@@ -93,6 +93,7 @@ def search(
 
 
 @main.command()
+@click.option("--chain", type=_PATH, help="TOML file of stages that are run one after the other.")
 @click.option("--hyperparameters", help="RUN, FILE or default.")
 @click.option("--top", type=click.IntRange(min=1), help="Mix only the first so many sets.")
 @click.option("--init", help="Model to start from; by default an untrained network.")
@@ -105,34 +106,30 @@ def search(
 @common_options
 def train(
     common: Common,
+    chain: Path | None,
     steps: int | None,
     budget: str | None,
     out: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train a network on the scenes of one or more sets and put it into the model store."""
+    """Train a network on the scenes of one or more sets and put it into the model store.
+
+    With --chain, go through all stages of a file: scenes, then the target's own frames.
+    """
     loop = "training.optimisation.loop"
     values = {**flags, f"{loop}.steps": steps, f"{loop}.budget": budget}
+    if chain is not None:
+        print_result(run_chain(common, chain, values, out), as_json)
+        return
     settings = common.configure(NetworkSettings, values, NETWORK_DEFAULTS)
     path = out or default_run_path("train", settings.name)
-    device = pick_device(settings.device)
-    sets = read_sets(settings.hyperparameters, settings.top)
-    photographs_of(settings)
-    if settings.init is not None:
-        check_init(settings.init, settings.training.architecture)
-    cost = measure_cost(sets, settings.training, device)
-    lines = [
-        f"{len(sets)} sets of {settings.hyperparameters} on {device}: "
-        f"{settings.training.describe()}",
-        f"Estimate: {cost.describe(settings.training.optimisation.loop.steps)}",
-        f"Run folder {path}; the network will be stored as {settings.name}",
-    ]
-    common.announce(settings, lines)
+    training = NetworkTraining.prepare(settings)
+    place = f"Run folder {path}; the network will be stored as {settings.name}"
+    common.announce(settings, [*training.estimate(), place])
     with Run.open(path, "train", settings) as run:
-        trained = make_network(settings, run, device)
-    facts = {"model": settings.name, "path": str(trained.path), "steps": trained.result.steps}
-    print_result(facts | {"seconds": trained.result.seconds, **trained.result.means}, as_json)
+        results = training.run(run)
+    print_result(results, as_json)
 
 
 @main.command()

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,30 +16,33 @@ from autoflow.train import (
     CPU_TRAINING,
     GPU_TRAINING,
     SceneTraining,
+    check_init,
+    measure_cost,
     new_network,
     read_photographs,
     train_on_scenes,
 )
 from selfflow.models import load_network, save
 from selfflow.raft import RAFT
-from selfflow.runs.config import Config, flatten
+from selfflow.runs.config import flatten
+from selfflow.runs.devices import pick_device
 from selfflow.runs.loop import Result
 from selfflow.runs.run import Run
+from selfflow.stage_config import StageConfig
 
 # Not the scenes that trials are trained on, nor those of the base network.
 FINAL_SCENES = 2_000_003
 
 
-class NetworkSettings(Config):
+class NetworkSettings(StageConfig):
     """What is trained on which sets."""
 
+    stage: Literal["scenes"] = "scenes"
     hyperparameters: str = Field("default", description="a search's run, a TOML file, or default")
     top: int | None = Field(None, ge=1, description="mix only the first so many sets; none: all")
     name: str = Field("s-af", description="under which the network is stored")
     init: str | None = Field(None, description="model to start from; none: untrained")
     target: str | None = Field(None, description="what the sets were made for; none: as they say")
-    seed: int = Field(0, ge=0, description="of everything random")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     data_root: Path | None = Field(None, description="where data sets lie")
     training: SceneTraining = SceneTraining()
 
@@ -103,6 +106,47 @@ def make_network(
     summary = {"model": settings.name, "path": str(path), "steps": result.steps}
     run.write_json("results.json", summary | {"seconds": result.seconds, **result.means})
     return Trained(network, path, result)
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """A training on rendered scenes that is ready to begin."""
+
+    settings: NetworkSettings
+    device: torch.device
+
+    @classmethod
+    def prepare(cls, config: NetworkSettings, data_root: Path | None = None) -> "NetworkTraining":
+        """Open and check everything that the training needs; write nothing."""
+        settings = (
+            config if data_root is None else config.model_copy(update={"data_root": data_root})
+        )
+        read_sets(settings.hyperparameters, settings.top)
+        photographs_of(settings)
+        if settings.init is not None:
+            check_init(settings.init, settings.training.architecture)
+        return cls(settings, pick_device(settings.device))
+
+    def estimate(self) -> list[str]:
+        """Return lines for a person: what is used, and time and memory, from steps taken."""
+        settings, training = self.settings, self.settings.training
+        sets = read_sets(settings.hyperparameters, settings.top)
+        cost = measure_cost(sets, training, self.device)
+        return [
+            f"{len(sets)} sets of {settings.hyperparameters} on {self.device}: "
+            f"{training.describe()}",
+            f"Estimate: {cost.describe(training.optimisation.loop.steps)}",
+        ]
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """Train, or go on; store the network; return the results."""
+        trained = make_network(self.settings, run, self.device)
+        facts = {"model": self.settings.name, "path": str(trained.path)}
+        return facts | {
+            "steps": trained.result.steps,
+            "seconds": trained.result.seconds,
+            **trained.result.means,
+        }
 
 
 def photographs_of(settings: NetworkSettings) -> PhotographBank | None:

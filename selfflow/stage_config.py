@@ -7,7 +7,6 @@ from pydantic import Field
 
 from selfflow.runs.config import Config, replace_values
 from selfflow.runs.errors import UserError
-from selfflow.runs.loop import LoopSettings
 from selfflow.runs.store import stored_models, target_of
 
 # What training starts from where nothing else is said: a search's result, else what is shipped.
@@ -23,7 +22,6 @@ class StageConfig(Config):
     name: str = Field(description="of the result in the model store")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     seed: int = Field(0, ge=0, description="of everything random")
-    loop: LoopSettings = LoopSettings()
 
 
 C = TypeVar("C", bound=StageConfig)

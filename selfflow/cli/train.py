@@ -12,12 +12,12 @@ from selfflow.runs.cli import Common, common_options, json_option, print_result
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path
 from selfflow.stage_config import INITIAL, resolve
-from selfflow.training import Training
-from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig
+from selfflow.stages import KINDS, kind_named, stage_of
 from selfflow.video import known_targets
 
 
 @click.command()
+@click.option("--stage", type=click.Choice(list(KINDS)), help="Kind of training [the recipe's].")
 @click.option("--target", help=f"{', '.join(known_targets())}, or a path [what --init is for].")
 @click.option("--init", help=f"Network to start from [the first there is of {', '.join(INITIAL)}].")
 @click.option("--name", help="Of the result in the model store [s-af-ss].")
@@ -28,6 +28,7 @@ from selfflow.video import known_targets
 @json_option
 def train(
     common: Common,
+    stage: str | None,
     target: str | None,
     init: str | None,
     name: str | None,
@@ -36,16 +37,21 @@ def train(
     budget: str | None,
     as_json: bool,
 ) -> None:
-    """Train a network on a target's frames without labels; the same command again continues."""
+    """Train a network on a target's frames without labels; the same command again continues.
+
+    Other stages: multiframe learns from what three frames tell, supervised from labelled pairs.
+    """
+    kind = kind_named(stage or stage_of(common.config))
     flags = {
+        "stage": stage,
         "target": target,
         "init": init,
         "name": name,
         "loop.steps": steps,
         "loop.budget": budget,
     }
-    config, chosen = resolve(common.configure(UnsupervisedConfig, flags, DEVICE_DEFAULTS))
-    training = Training.prepare(config, common.data_root)
+    config, chosen = resolve(common.configure(kind.config, flags, kind.device_defaults))
+    training = kind.prepare(config, common.data_root)
     common.announce(config, [*chosen, *training.estimate()])
     folder = out or default_run_path("train", Path(config.name).stem)
     with Run.open(folder, "train", config) as run:
@@ -64,11 +70,7 @@ def train(
 
 
 def _before_and_after(results: dict[str, Any]) -> Table:
-    count = results["pairs"]["held_out"]
-    side = results["short_side"]
-    size = f"frames of at most {side} px on the short side" if side else "whole frames"
-    title = f"{results['target']}: means over {count} held-out pairs, {size}"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table = Table(title=results.get("title", ""), box=box.SIMPLE_HEAD)
     table.add_column("term")
     table.add_column(f"before ({results['init']})", justify="right")
     table.add_column("after", justify="right")

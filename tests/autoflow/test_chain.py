@@ -1,0 +1,117 @@
+"""`autoflow train --chain` as a person uses it: real, tiny runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from autoflow.cli import main
+from selfflow.models import load_network, save
+from selfflow.raft import raft_small
+
+CHAIN = """
+[[stages]]
+stage = "scenes"
+name = "first"
+training.architecture = "raft-small"
+training.optimisation = { crop = [32, 32], batch_size = 1, iterations = 1, loop = { steps = 2 } }
+training.head_start.matching_steps = 0
+
+[[stages]]
+recipe = "small.toml"
+name = "second"
+"""
+RECIPE = """
+stage = "self-supervised"
+crop = [48, 48]
+margin = [4, 4]
+batch_size = 1
+held_out = 1
+pairs = 6
+short_side = 64
+losses.iterations = 1
+loop.steps = 2
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with a chain of two stages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFFLOW_HOME", "home")
+    Path("chain.toml").write_text(CHAIN)
+    Path("small.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def call(*arguments: object, expect: int = 0) -> Result:
+    result = CliRunner().invoke(
+        main, ["train", "--chain", "chain.toml", "--device", "cpu", *map(str, arguments)]
+    )
+    assert result.exit_code == expect, result.output
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_each_stage_starts_from_the_network_before_and_a_complete_one_is_left_alone(
+    place: Path,
+) -> None:
+    result = json.loads(call("--target", "sample", "--json").stdout)
+    assert result["networks"] == "first, second"
+    run = place / "home" / "train" / "chain"
+    assert 'init = "first"' in (run / "2-self-supervised" / "config.toml").read_text()
+    first, second = (load_network(name) for name in ("first", "second"))
+    assert second[1]["init"] == "first"
+    assert second[1]["target"] == first[1]["target"] == "sample"
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True)
+    )
+
+    stored = place / "home" / "models" / "first.safetensors"
+    before = stored.stat().st_mtime_ns
+    again = call("--target", "sample", "--set", "2.loop.steps=3")
+    assert "is complete" in again.stderr
+    assert stored.stat().st_mtime_ns == before
+    assert load_network("second")[1]["steps"] == 3
+
+
+def test_a_chain_may_start_with_any_stage(place: Path) -> None:
+    Path("chain.toml").write_text('[[stages]]\nrecipe = "small.toml"\nname = "only"\n')
+    torch.manual_seed(0)
+    save("mine", raft_small(), {"target": "sample"})
+    call("--init", "mine")
+    assert load_network("only")[1]["init"] == "mine"
+
+
+def test_a_dry_run_shows_every_stage_and_writes_nothing(place: Path) -> None:
+    shown = call("--target", "sample", "--dry-run").stdout
+    assert "# stage 1: scenes" in shown
+    assert "# stage 2: self-supervised" in shown
+    assert not (place / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (("scenes", "sceens"), (), "no stage 'sceens'"),
+        (("small.toml", "none.toml"), (), "cannot read none.toml"),
+        (('"second"', '"first"'), (), "would replace the network"),
+        ((CHAIN, "name = 1"), (), "is no chain"),
+        (("", ""), ("--set", "loop.steps=3"), "say N.key=value"),
+        (("", ""), ("--set", "3.loop.steps=3"), "1 to 2"),
+        (("", ""), ("--steps", "3"), "not for a chain"),
+        (("name =", "nmae ="), (), "nmae"),
+        (("", ""), ("--target", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_trained(
+    place: Path, change: tuple[str, str], arguments: tuple[str, ...], message: str
+) -> None:
+    Path("chain.toml").write_text(CHAIN.replace(*change))
+    target = () if "--target" in arguments else ("--target", "sample")
+    result = call(*arguments, *target, expect=2)
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert not (place / "home").exists()
