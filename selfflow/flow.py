@@ -150,6 +150,52 @@ def range_map(flow: Tensor) -> Tensor:
     return total.view(batch, 1, height, width)
 
 
+def project_forward(flow: Tensor) -> Tensor:
+    """Return the next flow (b → c) if everything moves on as in `flow` (a → b), `(B, 2, H, W)`.
+
+    Each vector of `flow` is carried to the pixel where it leads. Of several that lead to one pixel,
+    the one that ends nearest to its centre stays; a pixel that none leads to takes the vector of
+    the nearest one that has some. Zero where all flow leaves the frame.
+
+    This is how RAFT starts from the flow of the frame before (Teed and Deng, ECCV 2020, section
+    4.3), which looks for the nearest end point of each pixel. Rounding end points to pixels first
+    makes it linear in their number, so that full resolution is affordable: RAFT's own code
+    triangulates the flow at 1/8 of it.
+    """
+    check_flow(flow)
+    batch, _, height, width = flow.shape
+    target = grid_like(flow) + flow
+    pixel = target.round()
+    lands = inside(pixel, height, width)[:, 0].flatten(1)
+    place = (pixel[:, 1] * width + pixel[:, 0]).flatten(1)
+    # What leaves the frame goes to one more place, which is dropped.
+    place = torch.where(lands, place, height * width).long()
+    distance = (target - pixel).square().sum(1).flatten(1)
+    least = distance.new_full((batch, height * width + 1), torch.inf)
+    least.scatter_reduce_(1, place, distance, "amin")
+    # The first of those that are equally near, so that the result is the same on every device.
+    number = torch.arange(height * width, device=flow.device).expand(batch, -1)
+    number = torch.where(distance == least.gather(1, place), number, height * width)
+    source = torch.full_like(place[:, :1], height * width).repeat(1, height * width + 1)
+    source.scatter_reduce_(1, place, number, "amin")
+    source = source[:, :-1].view(batch, height, width)
+    filled = torch.stack([_from_nearest(one, height * width) for one in source])
+    padded = F.pad(flow.flatten(2), (0, 1))
+    index = filled.view(batch, 1, -1).expand(-1, 2, -1)
+    return padded.gather(2, index).view_as(flow)
+
+
+def _from_nearest(values: Tensor, empty: int) -> Tensor:
+    """Return `values` `(H, W)` with each that is `empty` replaced by the nearest that is not."""
+    from scipy.ndimage import distance_transform_edt  # few need it, and its import takes a while
+
+    missing = (values == empty).cpu().numpy()
+    if missing.all() or not missing.any():
+        return values
+    rows, columns = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return values[torch.from_numpy(rows), torch.from_numpy(columns)]
+
+
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     """Resize flow `(B, 2, H, W)` to `(B, 2, height, width)`, its vectors in the new pixels.
 

@@ -123,9 +123,18 @@ class RAFT(nn.Module):
         self.mask_predictor = MaskPredictor(parts.hidden) if parts.convex_upsampling else None
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image1: Tensor, image2: Tensor, iterations: int = 12) -> Tensor:
-        """Return the flow from `image1` to `image2`, `(B, 2, H, W)` pixels."""
-        return self._final(image1, image2, iterations, both=False)
+    def forward(
+        self,
+        image1: Tensor,
+        image2: Tensor,
+        iterations: int = 12,
+        initial: Tensor | None = None,
+    ) -> Tensor:
+        """Return the flow from `image1` to `image2`, `(B, 2, H, W)` pixels.
+
+        Refinement begins at `initial`, flow of the same size, or at zero flow without it.
+        """
+        return self._final(image1, image2, iterations, both=False, initial=initial)
 
     def bidirectional(
         self, image1: Tensor, image2: Tensor, iterations: int = 12
@@ -135,24 +144,45 @@ class RAFT(nn.Module):
         return forward, backward
 
     def predictions(
-        self, image1: Tensor, image2: Tensor, iterations: int = 12, bidirectional: bool = False
+        self,
+        image1: Tensor,
+        image2: Tensor,
+        iterations: int = 12,
+        bidirectional: bool = False,
+        initial: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the flow after each iteration, `(B, 2, H, W)` pixels each.
 
-        With `bidirectional` each is `(2 B, 2, H, W)`: forward, then backward flow. In training mode
-        a batch norm then takes its statistics over both frames.
+        With `bidirectional` each is `(2 B, 2, H, W)`: forward, then backward flow, and so is
+        `initial`, where refinement begins. In training mode a batch norm then takes its statistics
+        over both frames.
         """
         size = image1.shape[-2:]
-        steps = self._refine(image1, image2, iterations, both=bidirectional)
+        steps = self._refine(image1, image2, iterations, both=bidirectional, initial=initial)
         return [self._upsample(flow, hidden, size) for flow, hidden in steps]
 
-    def _final(self, image1: Tensor, image2: Tensor, iterations: int, *, both: bool) -> Tensor:
+    def _final(
+        self,
+        image1: Tensor,
+        image2: Tensor,
+        iterations: int,
+        *,
+        both: bool,
+        initial: Tensor | None = None,
+    ) -> Tensor:
+        steps = self._refine(image1, image2, iterations, both=both, initial=initial)
         # A queue of one: what the earlier iterations left is freed on the way.
-        flow, hidden = deque(self._refine(image1, image2, iterations, both=both), maxlen=1).pop()
+        flow, hidden = deque(steps, maxlen=1).pop()
         return self._upsample(flow, hidden, image1.shape[-2:])
 
     def _refine(
-        self, image1: Tensor, image2: Tensor, iterations: int, *, both: bool
+        self,
+        image1: Tensor,
+        image2: Tensor,
+        iterations: int,
+        *,
+        both: bool,
+        initial: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the flow in feature pixels and the hidden state after each iteration."""
         if iterations < 1:
@@ -171,6 +201,10 @@ class RAFT(nn.Module):
 
         grid = pixel_grid(*features.shape[-2:], device=features.device, dtype=features.dtype)
         flow = torch.zeros_like(grid).repeat(len(hidden), 1, 1, 1)
+        if initial is not None:
+            if initial.shape != (len(flow), 2, *image1.shape[-2:]):
+                raise ValueError(f"{tuple(initial.shape)} is no initial flow for these images")
+            flow = _coarse(initial.to(flow))
         # In the memory order of the other inputs, else each concatenation with it reorders them.
         flow = flow.contiguous(memory_format=torch.channels_last)
         for _ in range(iterations):
@@ -235,6 +269,12 @@ def raft_large(norm: Literal["batch", "instance"] = "batch") -> RAFT:
 def _exact(values: Tensor) -> Tensor:
     """Return `values` in float32, or in float64 if that is what they are in."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _coarse(flow: Tensor) -> Tensor:
+    """Return flow `(B, 2, H, W)` in feature pixels, `(B, 2, H' / 8, W' / 8)`, means over cells."""
+    padded = F.pad(flow, padding(*flow.shape[-2:]), mode="replicate")
+    return F.avg_pool2d(padded, STRIDE) / STRIDE
 
 
 def _prepare(image1: Tensor, image2: Tensor) -> Tensor:

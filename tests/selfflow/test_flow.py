@@ -17,6 +17,7 @@ from selfflow.flow import (
     consistent,
     inside,
     pixel_grid,
+    project_forward,
     range_map,
     resize_flow,
     round_trip_error,
@@ -242,6 +243,59 @@ def test_resized_flow_is_in_the_new_pixels(size: tuple[int, int]) -> None:
 def test_resizing_to_the_same_size_changes_nothing() -> None:
     flow = random_flow(4, 5, 2)
     assert torch.equal(resize_flow(flow, 4, 5), flow)
+
+
+def slow_projection(flow: Tensor) -> dict[tuple[int, int], Tensor]:
+    """Return the vector of `flow` `(2, H, W)` that lands on each pixel on which one does."""
+    _, height, width = flow.shape
+    landed: dict[tuple[int, int], tuple[float, Tensor]] = {}
+    for y in range(height):
+        for x in range(width):
+            vector = flow[:, y, x]
+            to = (x + float(vector[0]), y + float(vector[1]))
+            pixel = (round(to[0]), round(to[1]))
+            distance = math.dist(to, pixel)
+            if 0 <= pixel[0] < width and 0 <= pixel[1] < height:
+                near = landed.get(pixel)
+                if near is None or distance < near[0]:
+                    landed[pixel] = (distance, vector)
+    return {pixel: vector for pixel, (_, vector) in landed.items()}
+
+
+@settings(max_examples=30)
+@given(sizes, st.integers(0, 99), st.sampled_from([0.4, 2.0, 6.0]))
+def test_projected_flow_equals_a_search_for_the_nearest_end_point(
+    size: tuple[int, int], seed: int, strength: float
+) -> None:
+    flow = random_flow(*size, strength, seed, batch=1)
+    projected, landed = project_forward(flow)[0], slow_projection(flow[0])
+    for y in range(size[0]):
+        for x in range(size[1]):
+            found = projected[:, y, x]
+            if not landed:
+                assert not found.any()
+                continue
+            nearest = min(math.dist((x, y), pixel) for pixel in landed)
+            assert any(
+                torch.equal(found, vector)
+                for pixel, vector in landed.items()
+                if math.dist((x, y), pixel) == nearest
+            )
+
+
+def test_a_pan_goes_on_everywhere_also_where_the_frame_is_new_or_an_end_point_is_missing() -> None:
+    pan = torch.tensor([3.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 9, 16)
+    assert torch.equal(project_forward(pan), pan)
+    flow = pan.clone()
+    # Ends off the centre of a pixel that another vector meets, and leaves a gap at its own.
+    flow[..., 5, 4] = torch.tensor([6.2, 1.0])
+    assert torch.equal(project_forward(flow), pan)
+
+
+def test_each_flow_of_a_batch_is_projected_by_itself() -> None:
+    flow = random_flow(7, 8, 3)
+    together = project_forward(flow)
+    assert torch.equal(together, torch.cat([project_forward(one[None]) for one in flow]))
 
 
 @pytest.mark.parametrize(

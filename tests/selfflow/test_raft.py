@@ -98,6 +98,48 @@ def test_the_lookup_without_a_volume_gives_the_same_flow_and_gradient(size: str)
     assert (gradient1 - gradient2).norm() < 1e-3 * gradient1.norm()
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_refinement_begins_at_the_initial_flow(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchvision's network with its second grid, where refinement begins, displaced."""
+    ours, theirs = twins(size)
+    ours.eval()
+    theirs.eval()
+    pair = images()
+    coarse = torch.randn(1, 2, 16, 17)
+    grid = torchvision_flow.raft.make_coords_grid
+    made: list[Tensor] = []
+
+    def displaced(*arguments: int, **named: object) -> Tensor:
+        made.append(grid(*arguments, **named) + (coarse if made else 0))
+        return made[-1]
+
+    monkeypatch.setattr(torchvision_flow.raft, "make_coords_grid", displaced)
+    initial = 8 * coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    with torch.no_grad():
+        expected = theirs_flows(theirs, *pair, 2)
+        found = ours.predictions(*pair, 2, initial=initial)
+        last = ours(*pair, 2, initial=initial)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    assert torch.equal(last, found[-1])
+
+
+def test_zero_initial_flow_is_none_and_directions_have_their_own() -> None:
+    torch.manual_seed(0)
+    network = raft_small().eval()
+    image1, image2 = images(100, 90)
+    initial = torch.randn(2, 2, 100, 90)
+    with torch.no_grad():
+        plain = network(image1, image2, 2)
+        assert torch.equal(network(image1, image2, 2, initial=torch.zeros(1, 2, 100, 90)), plain)
+        both = network.predictions(image1, image2, 2, True, initial)[-1]
+        forward = network(image1, image2, 2, initial[:1])
+        backward = network(image2, image1, 2, initial[1:])
+    torch.testing.assert_close(both, torch.cat((forward, backward)), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="initial"):
+        network(image1, image2, 2, initial[..., :-1])
+
+
 @pytest.mark.parametrize("shape", [(131, 142), (70, 45), (64, 64), (9, 300), (1, 1)])
 def test_any_size_is_taken(shape: tuple[int, int]) -> None:
     network = twins("small")[0].eval()
