@@ -10,15 +10,32 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-MEASURES = ("epe", "fl_all", "1px", "3px", "5px")
-GROUPS = ("all", "s0-10", "s10-40", "s40+", "visible", "not visible")
+MEASURES = ("epe", "fl_all", "1px", "3px", "5px", "angular", "wauc")
+GROUPS = (
+    "all",
+    "s0-10",
+    "s10-40",
+    "s40+",
+    "visible",
+    "not visible",
+    "foreground",
+    "background",
+)
+THRESHOLDS = 100  # of the weighted area under the curve, spread over 0 to 5 px
 
 DEFINITIONS = {
     "epe": "end-point error, the length of the difference vector, in pixels",
     "fl_all": "per cent of pixels with an error above 3 px and above 5 % of the true length",
-    "1px, 3px, 5px": "per cent of pixels with an error below 1, 3 and 5 px",
+    "1px, 3px, 5px": "per cent of pixels with an error below 1, 3 and 5 px; Spring's 1px is what "
+    "is missing to 100",
+    "angular": "angle between (u, v, 1) and the truth's, in degrees (Middlebury)",
+    "wauc": "per cent of pixels with an error of at most t, for t = 0.05, 0.10, ... 5 px with "
+    "weights that fall linearly from 1 to 0.01 (VIPER, Spring)",
     "s0-10, s10-40, s40+": "pixels whose true motion is below 10 px, from 10 to 40, from 40 on",
-    "visible, not visible": "pixels of frame 1 that are seen in frame 2 (matched), and the others",
+    "visible, not visible": "pixels of frame 1 that are seen in frame 2, and the others: Sintel's "
+    "matched and unmatched, KITTI's noc and the rest of occ",
+    "foreground, background": "pixels of things that move by themselves, and the others: Fl-fg "
+    "and Fl-bg of KITTI 2015",
     "pooled": "mean over all pixels of all images",
     "per_image": "mean over images of each image's mean",
 }
@@ -37,33 +54,73 @@ def outlier(error: Tensor, flow: Tensor) -> Tensor:
     return (error > 3) & (error > 0.05 * flow.square().sum(1, keepdim=True).sqrt())
 
 
+def angular_error(prediction: Tensor, flow: Tensor) -> Tensor:
+    """Return the angle between (u, v, 1) of two flows, `(B, 1, H, W)` degrees.
+
+    Barron et al. (IJCV 1994), as Middlebury reports it. By the arc tangent: the usual arc cosine
+    loses small angles to rounding.
+    """
+    u, v = prediction.double().unbind(1)
+    true_u, true_v = flow.double().unbind(1)
+    across = torch.stack((v - true_v, true_u - u, u * true_v - v * true_u)).square().sum(0).sqrt()
+    along = u * true_u + v * true_v + 1
+    return torch.rad2deg(torch.atan2(across, along))[:, None]
+
+
+def weighted_area(error: Tensor) -> Tensor:
+    """Return each pixel's share in the weighted area under the curve, 0 to 100, like `error`.
+
+    Richter et al. (ICCV 2017), reported by Spring: the share of errors of at most i / 20 px, for i
+    from 1 to 100, averaged with weights 1 - (i - 1) / 100. A pixel with error e is counted in all
+    terms from i = ⌈20 e⌉ on, which makes the measure a mean over pixels like the others.
+    """
+    weights = 1 - torch.arange(THRESHOLDS, device=error.device, dtype=torch.float64) / THRESHOLDS
+    left = weights.flip(0).cumsum(0).flip(0) / weights.sum() * 100
+    # float32 must not push an error of exactly i / 20 px over its threshold.
+    first = torch.ceil(20 * error.double() - 1e-5).clamp(1, THRESHOLDS + 1)
+    first = torch.where(error.isfinite(), first, THRESHOLDS + 1).long()
+    return torch.cat((left, left.new_zeros(1)))[first - 1]
+
+
 def sums(
-    prediction: Tensor, flow: Tensor, valid: Tensor, visible: Tensor | None
+    prediction: Tensor,
+    flow: Tensor,
+    valid: Tensor,
+    visible: Tensor | None,
+    foreground: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return each image's sums over pixels, `(B, G, M)`, and numbers of pixels, `(B, G)`.
 
-    G counts `GROUPS`, M `MEASURES`, both float64 on the CPU. Without `visible` the two groups that
-    need it are empty. Shares are in per cent.
+    G counts `GROUPS`, M `MEASURES`, both float64 on the CPU. Without `visible` or `foreground` the
+    two groups that need it are empty. Shares are in per cent.
     """
     flow = torch.where(valid, flow, 0)
     error = endpoint_error(prediction, flow)
     within = [error < limit for limit in (1, 3, 5)]
-    values = torch.cat((error, *(100.0 * x for x in (outlier(error, flow), *within))), 1)
+    shares = [100.0 * x for x in (outlier(error, flow), *within)]
+    values = torch.cat(
+        (error, *shares, angular_error(prediction, flow), weighted_area(error)), 1
+    ).double()
     motion = flow.square().sum(1, keepdim=True).sqrt()
-    nowhere = torch.zeros_like(valid)
     groups = (
         torch.ones_like(valid),
         motion < 10,
         (motion >= 10) & (motion < 40),
         motion >= 40,
-        nowhere if visible is None else visible,
-        nowhere if visible is None else ~visible,
+        *_halves(visible, valid),
+        *_halves(foreground, valid),
     )
     masks = (torch.cat(groups, 1) & valid).double()
     # A prediction may be anything where nothing is known; 0 · NaN would be NaN.
-    values = torch.where(valid, values, 0).double()
+    values = torch.where(valid, values, 0)
     total = torch.einsum("bmhw,bghw->bgm", values, masks)
     return total.cpu(), masks.sum((2, 3)).cpu()
+
+
+def _halves(mask: Tensor | None, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `mask` and its opposite, both empty where there is none."""
+    nowhere = torch.zeros_like(valid)
+    return (nowhere, nowhere) if mask is None else (mask, ~mask)
 
 
 @dataclass
@@ -74,12 +131,17 @@ class Tally:
     counts: list[Tensor] = field(default_factory=list)
 
     def add(
-        self, prediction: Tensor, flow: Tensor, valid: Tensor | None, visible: Tensor | None
+        self,
+        prediction: Tensor,
+        flow: Tensor,
+        valid: Tensor | None,
+        visible: Tensor | None,
+        foreground: Tensor | None = None,
     ) -> None:
         """Add predictions `(B, 2, H, W)` and their labels; see `selfflow.pairs.Pairs`."""
         if valid is None:
             valid = torch.ones_like(flow[:, :1], dtype=torch.bool)
-        totals, counts = sums(prediction, flow, valid, visible)
+        totals, counts = sums(prediction, flow, valid, visible, foreground)
         self.totals += totals.unbind()
         self.counts += counts.unbind()
 
