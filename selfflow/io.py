@@ -1,4 +1,4 @@
-"""Images and flow fields in files: PNG, JPEG, PPM, `.flo`, `.pfm` and KITTI's 16-bit PNG.
+"""Images and flow fields in files: PNG, JPEG, PPM, `.flo`, `.flo5`, `.pfm`, KITTI's 16-bit PNG.
 
 Arrays are numpy: images `(H, W, 3)` uint8 RGB, flow `(H, W, 2)` float32 in pixels, x then y, masks
 `(H, W)` bool. A file that is not what its name says raises `UserError` with the file's name.
@@ -6,6 +6,7 @@ Writing is atomic: a file is there whole or not at all.
 """
 
 import struct
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -147,6 +148,36 @@ def read_pfm(path: Path) -> Float:
     values = np.frombuffer(lines[3], "<f4" if scale < 0 else ">f4").reshape(shape)
     _check_some_finite(path, values)
     return np.flipud(values).astype(np.float32)
+
+
+def read_flo5(path: Path) -> Float:
+    """Return the flow `(H, W, 2)` of Spring's `.flo5` file: HDF5 with one data set, `flow`.
+
+    Unknown flow is left as it is stored (NaN in Spring's files). Needs h5py, which is optional.
+    """
+    try:
+        h5py = import_module("h5py")
+    except ImportError:
+        raise UserError(
+            f"{path}: .flo5 files are read with h5py: pip install 'selfflow[spring]'"
+        ) from None
+    if not path.is_file():
+        raise UserError(f"{path}: cannot be read (no such file)")
+    try:
+        with h5py.File(path, "r") as file:
+            stored = file["flow"]
+            shape = tuple(getattr(stored, "shape", ()))
+            if len(shape) != 3 or shape[2] != 2 or stored.dtype.kind != "f":
+                raise UserError(f"{path}: its data set `flow` is not (H, W, 2) of floats")
+            _check_size(path, *shape[:2])
+            flow = np.asarray(stored[()], np.float32)
+    except KeyError:
+        raise UserError(f"{path}: there is no data set `flow` in it") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a .flo5 file, or a broken one ({reason})") from None
+    _check_some_finite(path, flow)
+    return flow
 
 
 def read_kitti_png(path: Path) -> tuple[Float, Bool]:

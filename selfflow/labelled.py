@@ -1,6 +1,6 @@
 """Pairs of frames with known flow: how labels are stored, and pairs that are read on demand."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfflow.io import Bool, Bytes, Float, read_flo, read_kitti_png, read_mask
+from selfflow.io import (
+    Bool,
+    Bytes,
+    Float,
+    read_flo,
+    read_flo5,
+    read_kitti_png,
+    read_mask,
+    read_pfm,
+)
 from selfflow.pairs import Pairs
 from selfflow.runs.errors import UserError
 from selfflow.sequences import FlowLabel, Sequence
@@ -33,7 +42,46 @@ class LabelledPair:
 
 def flo_label(path: Path) -> FlowLabel:
     """Read a `.flo` file; NaN, infinite and values beyond 1e9 (Middlebury) are unknown."""
-    flow = read_flo(path)
+    return _known_where_finite(read_flo(path))
+
+
+def flo5_label(path: Path) -> FlowLabel:
+    """Read a `.flo5` file; NaN is unknown."""
+    return _known_where_finite(read_flo5(path))
+
+
+def spring_label(path: Path) -> FlowLabel:
+    """Read Spring's flow, which has twice the frames' resolution but is in the frames' pixels.
+
+    Every other row and column is taken, the first one first, as the benchmark's own loader does:
+    a mean of four would make up motions at edges.
+    """
+    return _known_where_finite(np.ascontiguousarray(read_flo5(path)[::2, ::2]))
+
+
+def pfm_label(path: Path) -> FlowLabel:
+    """Read a `.pfm` file of three channels, the last of them empty (FlyingThings3D)."""
+    values = read_pfm(path)
+    if values.ndim != 3:
+        raise UserError(f"{path}: one channel; flow needs the three of a PF file")
+    return _known_where_finite(np.ascontiguousarray(values[..., :2]))
+
+
+def png_label(path: Path) -> FlowLabel:
+    """Read a KITTI PNG (HD1K's too)."""
+    return FlowLabel(*read_kitti_png(path), None)
+
+
+# Flow in files of any origin, by suffix.
+LABEL_READERS: Mapping[str, Callable[[Path], FlowLabel]] = {
+    ".flo": flo_label,
+    ".flo5": flo5_label,
+    ".pfm": pfm_label,
+    ".png": png_label,
+}
+
+
+def _known_where_finite(flow: Float) -> FlowLabel:
     valid = np.asarray((np.abs(flow) < _UNKNOWN).all(axis=-1))  # False for NaN as well
     return FlowLabel(np.where(valid[..., None], flow, 0).astype(np.float32), valid, None)
 

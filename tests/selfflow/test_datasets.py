@@ -1,5 +1,7 @@
 """Datasets in their own layouts, read as torchvision reads them."""
 
+import shutil
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import torch
 from torchvision import datasets as torchvision_datasets
 
 from selfflow.datasets import data_root, find_dataset, labelled_pairs
-from selfflow.io import Bytes, Float, write_flo, write_image, write_kitti_png
+from selfflow.io import Bytes, Float, read_image, write_flo, write_image, write_kitti_png
 from selfflow.runs.errors import UserError
 from selfflow.video import open_target
 
@@ -132,16 +134,18 @@ def test_kitti_agrees_with_torchvision(tmp_path: Path) -> None:
 
 
 def test_kitti_2012_without_noc_and_multiview(tmp_path: Path) -> None:
-    root = kitti(tmp_path / "kitti")
+    root = kitti(tmp_path / "KITTI" / "2012")
     (root / "training/image_2").rename(root / "training/colored_0")
     for kind in ("flow_noc", "obj_map"):
         for path in (root / "training" / kind).iterdir():
             path.unlink()
-    loaded = labelled_pairs("kitti", tmp_path)[0].load()
+    kitti(tmp_path / "KITTI" / "2015")
+    loaded = labelled_pairs("kitti2012", tmp_path)[0].load()
     assert loaded.visible is loaded.foreground is None
     for frame in (8, 9, 12):
         write_image(root / f"training/colored_0/000001_{frame:02d}.png", image())
-    sequences = open_target("kitti", tmp_path).sequences
+    assert labelled_pairs("kitti", tmp_path)[0].load().foreground is not None
+    sequences = open_target("kitti2012", tmp_path).sequences
     assert [len(sequence) for sequence in sequences] == [2, 5, 2]
     assert list(sequences[1].labelled) == [2]
 
@@ -198,6 +202,184 @@ def test_autoflow(tmp_path: Path, inside: str) -> None:
         assert_same(pair.load().flow, values.transpose(2, 0, 1))
 
 
+def pfm(path: Path, values: Float) -> Float:
+    """Write flow as FlyingThings3D does: three channels, the last one empty, rows bottom-up."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    full = np.concatenate((values, np.zeros((H, W, 1), np.float32)), 2)
+    path.write_bytes(f"PF\n{W} {H}\n-1.0\n".encode() + full[::-1].astype("<f4").tobytes())
+    return values
+
+
+def things(root: Path) -> dict[str, Float]:
+    flows = {}
+    for split, scene in (("TRAIN", "A/0000"), ("TRAIN", "C/0003"), ("TEST", "B/0001")):
+        for camera in ("left", "right"):
+            for number in (6, 7, 8):
+                for kind in ("clean", "final"):
+                    path = f"frames_{kind}pass/{split}/{scene}/{camera}/{number:04d}.png"
+                    write_image(root / path, image())
+                for direction in ("Future", "Past"):
+                    name = f"OpticalFlowInto{direction}_{number:04d}_{camera[0].upper()}.pfm"
+                    place = f"{split}/{scene}/into_{direction.lower()}/{camera}/{name}"
+                    flows[f"{scene} {camera} {direction} {number}"] = pfm(
+                        root / "optical_flow" / place, flow()
+                    )
+    return flows
+
+
+def test_things_agree_with_torchvision(tmp_path: Path) -> None:
+    things(tmp_path / "FlyingThings3D")
+    for kind, direction in product(("clean", "final"), ("future", "past")):
+        theirs = torchvision_datasets.FlyingThings3D(
+            str(tmp_path), split="train", pass_name=kind, camera="left"
+        )
+        # theirs hold both directions; of each scene, two pairs forward, then two backward
+        part = kind if direction == "future" else f"{kind}-past"
+        ours = [pair.load() for pair in labelled_pairs("things", tmp_path, [part])]
+        assert len(ours) == 4
+        found = 0
+        for first, second, label in (theirs[index] for index in range(len(theirs))):
+            for pair in ours:
+                assert pair.flow is not None
+                if np.array_equal(pair.flow[0].numpy(), label):
+                    assert_same(pair.image1, chw(first), 255)
+                    assert_same(pair.image2, chw(second), 255)
+                    found += 1
+        assert found == 4
+
+
+def test_things_flow_into_the_past_leads_to_the_frame_before(tmp_path: Path) -> None:
+    root = tmp_path / "FlyingThings3D"
+    flows = things(root)
+    pairs = labelled_pairs("things", tmp_path, ["clean-right-past"])
+    assert [pair.name for pair in pairs][:2] == [
+        f"clean-right-past/A/0000/{number}" for number in ("0008", "0007")
+    ]
+    loaded = pairs[0].load()
+    frames = root / "frames_cleanpass/TRAIN/A/0000/right"
+    assert_same(loaded.image1, chw(read_image(frames / "0008.png")), 255)
+    assert_same(loaded.image2, chw(read_image(frames / "0007.png")), 255)
+    assert_same(loaded.flow, flows["A/0000 right Past 8"].transpose(2, 0, 1))
+
+
+def test_things_parts(tmp_path: Path) -> None:
+    things(tmp_path / "FlyingThings3D")
+    assert {p.part for p in labelled_pairs("things", tmp_path)} == {"test-clean", "test-final"}
+    learned = labelled_pairs("things", tmp_path, training=True)
+    assert {p.part for p in learned} == {"clean", "clean-past", "final", "final-past"}
+    assert len(learned) == 16
+    with pytest.raises(UserError, match=r"no part train; it has clean, clean-past, clean-right"):
+        labelled_pairs("things", tmp_path, ["train"])
+    shutil.rmtree(tmp_path / "FlyingThings3D/frames_finalpass")
+    with pytest.raises(UserError, match="no part final"):
+        labelled_pairs("things", tmp_path, ["final"])
+
+
+def test_hd1k(tmp_path: Path) -> None:
+    root = tmp_path / "hd1k_full_package"
+    for sequence, frame in ((0, 10), (0, 20), (0, 30), (1, 10), (1, 20)):
+        name = f"{sequence:06d}_{frame:04d}.png"
+        write_image(root / "hd1k_input/image_2" / name, image())
+        known = RNG.random((H, W)) < 0.5
+        write_kitti_png(root / "hd1k_flow_gt/flow_occ" / name, flow(), known)
+    pairs = labelled_pairs("hd1k", tmp_path)
+    assert [pair.name for pair in pairs] == [
+        f"{run}/{name}"
+        for run, name in (
+            ("000000_0010", "000000_0010"),
+            ("000000_0010", "000000_0020"),
+            ("000001_0010", "000001_0010"),
+        )
+    ]
+    theirs = torchvision_datasets._optical_flow._read_16bits_png_with_flow_and_valid_mask
+    for pair in pairs:
+        name = f"{pair.name.rpartition('/')[2]}.png"
+        values, known = theirs(str(root / "hd1k_flow_gt/flow_occ" / name))
+        loaded = pair.load()
+        assert_same(loaded.image1, chw(read_image(root / "hd1k_input/image_2" / name)), 255)
+        assert_same(loaded.valid, known[None])
+        assert_same(loaded.flow, values * known)
+
+
+def test_spring_takes_every_other_pixel_of_its_flow(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    root = tmp_path / "spring/train/0002"
+    flows = {}
+    for number, way in product((1, 2, 3), ("FW", "BW")):
+        write_image(root / f"frame_left/frame_left_{number:04d}.png", image())
+        values = RNG.normal(0, 3, (2 * H, 2 * W, 2)).astype(np.float32)
+        values[4, 6] = np.nan
+        flows[f"{way} {number}"] = values
+        path = root / f"flow_{way}_left/flow_{way}_left_{number:04d}.flo5"
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file.create_dataset("flow", data=values, compression="gzip")
+    forward = labelled_pairs("spring", tmp_path)
+    assert [pair.name for pair in forward] == [f"left/0002/frame_left_000{k}" for k in (1, 2)]
+    backward = labelled_pairs("spring", tmp_path, ["left-past"])
+    for pair, way, start, end in ((forward[1], "FW", 2, 3), (backward[0], "BW", 3, 2)):
+        loaded = pair.load()
+        for picture, number in ((loaded.image1, start), (loaded.image2, end)):
+            file = root / f"frame_left/frame_left_{number:04d}.png"
+            assert_same(picture, chw(read_image(file)), 255)
+        expected = np.nan_to_num(flows[f"{way} {start}"][::2, ::2].transpose(2, 0, 1))
+        assert_same(loaded.flow, expected)
+        assert loaded.valid is not None
+        assert (~loaded.valid).nonzero().tolist() == [[0, 0, 2, 3]]
+
+
+def test_chairs2(tmp_path: Path) -> None:
+    values = {part: flow() for part in ("train", "val")}
+    for part, label in values.items():
+        for k in (0, 1):
+            write_image(tmp_path / f"FlyingChairs2/{part}/0000007-img_{k}.png", image())
+        write_flo(tmp_path / f"FlyingChairs2/{part}/0000007-flow_01.flo", label)
+    for training, part in ((True, "train"), (False, "val")):
+        (pair,) = labelled_pairs("chairs2", tmp_path, training=training)
+        assert_same(pair.load().flow, values[part].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", [".flo", ".pfm"])
+def test_any_folder_with_flow_beside_its_frames(tmp_path: Path, suffix: str) -> None:
+    write = write_flo if suffix == ".flo" else pfm
+    labels = {}
+    for scene, number in product(("a", "b/c"), (8, 9, 10)):
+        write_image(tmp_path / scene / f"f{number}.png", image())
+        if number != 9:  # frame 10 is the last one; its flow leads nowhere
+            labels[scene] = flow() if number == 8 else labels[scene]
+            write(tmp_path / scene / f"f{number}{suffix}", labels[scene])
+    pairs = labelled_pairs(str(tmp_path))
+    assert [pair.name for pair in pairs] == ["a/f8", "b/c/f8"]
+    for pair, scene in zip(pairs, labels, strict=True):
+        loaded = pair.load()
+        assert_same(loaded.image2, chw(read_image(tmp_path / scene / "f9.png")), 255)
+        assert_same(loaded.flow, labels[scene].transpose(2, 0, 1))
+
+
+def test_any_folder_of_frames_beside_a_folder_of_flow(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_image(tmp_path / f"frames/x/{number}.jpg", image())
+    known = RNG.random((H, W)) < 0.5
+    write_kitti_png(tmp_path / "flow/x/1.png", flow(), known)
+    (pair,) = labelled_pairs(str(tmp_path))
+    assert pair.name == "x/1"
+    assert_same(pair.load().valid, known[None])
+
+
+def test_parts_can_be_chosen(tmp_path: Path) -> None:
+    sintel(tmp_path / "Sintel")
+    assert {pair.part for pair in labelled_pairs("sintel", tmp_path, ["clean"])} == {"clean"}
+    chairs(tmp_path / "FlyingChairs")
+    assert len(labelled_pairs("chairs", tmp_path, training=True)) == 2
+    (tmp_path / "FlyingChairs/FlyingChairs_train_val.txt").unlink()
+    with pytest.raises(UserError, match="no pair of frames with known flow in train of its parts"):
+        labelled_pairs("chairs", tmp_path, training=True)
+    kitti(tmp_path / "kitti")
+    for name in ("kitti", "sample"):
+        with pytest.raises(UserError, match="no part clean; it has no parts"):
+            labelled_pairs(name, tmp_path, ["clean"])
+
+
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
     chairs(tmp_path / "FlyingChairs", split=None)
     write_flo(tmp_path / "FlyingChairs/data/00001_flow.flo", np.zeros((3, 3, 2), np.float32))
@@ -251,5 +433,5 @@ def test_what_has_no_labels_is_said(tmp_path: Path, films: SimpleNamespace) -> N
     with pytest.raises(UserError, match="no pair of frames with known flow"):
         labelled_pairs("davis", tmp_path)
     for name in ("nonsense", str(tmp_path)):
-        with pytest.raises(UserError, match=r"sintel, kitti"):
+        with pytest.raises(UserError, match=r"sintel, kitti.*flow"):
             labelled_pairs(name if name == "nonsense" else str(tmp_path / "DAVIS/JPEGImages"))

@@ -1,5 +1,6 @@
 """Files of images and flow: what is written is read, by others too; what is broken is named."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -123,6 +124,37 @@ def test_an_8_bit_png_is_not_kitti_flow(tmp_path: Path) -> None:
     io.write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="16-bit"):
         io.read_kitti_png(tmp_path / "a.png")
+
+
+def test_flo5_needs_h5py_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)  # what importing it then raises
+    with pytest.raises(UserError, match=r"a\.flo5.*pip install 'selfflow\[spring\]'"):
+        io.read_flo5(tmp_path / "a.flo5")
+
+
+def test_flo5(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a.flo5"
+    with h5py.File(path, "w") as file:
+        file["flow"] = FLOW
+    np.testing.assert_array_equal(io.read_flo5(path), FLOW)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"a\.flo5: not a \.flo5 file, or a broken one"):
+        io.read_flo5(path)
+    for name, values, says in (
+        ("depth", FLOW, "no data set"),
+        ("flow", FLOW[..., 0], "not .H, W, 2."),
+        ("flow", FLOW.astype(np.int32), "floats"),
+        ("flow", FLOW * np.nan, "NaN"),
+        ("flow/inner", FLOW, "floats"),
+    ):
+        with h5py.File(path, "w") as file:
+            file[name] = values
+        with pytest.raises(UserError, match=says) as error:
+            io.read_flo5(path)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="missing"):
+        io.read_flo5(tmp_path / "missing.flo5")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
