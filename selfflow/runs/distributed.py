@@ -1,13 +1,27 @@
-"""One process or several: what the loop and masked means need to know, and nothing else.
+"""One process or several: what the loop, run folders and masked means need to know.
 
-Without a process group (torchrun starts one) everything here does nothing.
+torchrun starts the processes; commands that train join them with `process_group`. In a process
+that is alone, everything here does nothing.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from selfflow.runs.progress import console
+
+T = TypeVar("T")
+
+
+def launched() -> bool:
+    """Return whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and "MASTER_ADDR" in os.environ
 
 
 def active() -> bool:
@@ -25,13 +39,85 @@ def world_size() -> int:
     return dist.get_world_size() if active() else 1
 
 
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun started, if it did; only the first of them talks.
+
+    Standard output of the others is dropped, and what `console` says; their errors are not.
+    """
+    if not launched() or active():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    quiet = console.quiet
+    try:
+        if rank() == 0:
+            yield
+        else:
+            console.quiet = True
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                yield
+    finally:
+        console.quiet = quiet
+    # Not after an error: others may wait for this process, and leaving a group properly would wait
+    # for them. This process ends, and torchrun ends the others.
+    dist.destroy_process_group()
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """Return what `work` returns in the first process, the only one to do it, in all of them.
+
+    What it raises is raised in all of them. Result and error are sent, so they are pickled.
+    """
+    if not active():
+        return work()
+    outcome: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = work()
+        except Exception as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, device=torch.device("cpu"))
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: T = outcome[0]
+    return result
+
+
+def largest(*values: float) -> list[float]:
+    """Return the largest of each value over all processes, so that all decide the same."""
+    if not active():
+        return list(values)
+    found = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found.tolist()
+
+
 def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Return the sum of `tensor` over all processes; gradients do not flow through it."""
     if not active():
         return tensor.detach()
-    total = tensor.detach().clone()
+    total = tensor.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total
+
+
+def mean_scalars(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of each scalar over all processes, which have the same names."""
+    if not active():
+        return scalars
+    means = all_reduce_sum(torch.stack(list(scalars.values()))) / world_size()
+    return dict(zip(scalars, means, strict=True))
+
+
+@torch.no_grad()
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give all processes the first one's values, in place."""
+    if active():
+        for tensor in tensors:
+            values = tensor.contiguous()  # weights may be in channels-last memory
+            dist.broadcast(values, 0)
+            tensor.copy_(values)
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

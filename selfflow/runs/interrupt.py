@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from selfflow.runs.distributed import rank
+
 
 class Interrupt:
     """Whether the user has asked to stop."""
@@ -29,7 +31,8 @@ def delayed_interrupt() -> Iterator[Interrupt]:
     def request(number: int, frame: FrameType | None) -> None:
         interrupt.requested = True
         # Not through the console: its lock may be held by the code that was interrupted.
-        os.write(2, b"\nStopping after this step; once more to stop at once.\n")
+        if rank() == 0:
+            os.write(2, b"\nStopping after this step; once more to stop at once.\n")
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -6,61 +6,31 @@ the checkpoint, because batches and schedules are pure functions of the step.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from selfflow.runs.config import Config
-from selfflow.runs.distributed import all_reduce_sum, average_gradients, rank, world_size
-from selfflow.runs.errors import DivergedError, UserError
+from selfflow.runs.distributed import average_gradients, largest, mean_scalars, rank, world_size
+from selfflow.runs.errors import DivergedError
 from selfflow.runs.interrupt import delayed_interrupt
 from selfflow.runs.means import Means
 from selfflow.runs.prefetch import Prefetch
 from selfflow.runs.progress import Duration, console, format_duration, progress
-from selfflow.runs.random_state import random_state, restore_random_state
 from selfflow.runs.run import Run
+from selfflow.runs.state import TrainingState
+from selfflow.runs.task import Result, Stateful, Task
+
+__all__ = ["LoopSettings", "Result", "Stateful", "Task", "fit"]
 
 B = TypeVar("B")
-B_contra = TypeVar("B_contra", contravariant=True)
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold: a network, a queue, ..."""
-
-    def state_dict(self) -> Any:
-        """Return the state as tensors and plain values."""
-
-    def load_state_dict(self, state_dict: Any) -> Any:
-        """Go back to a state."""
-
-
-class Task(Protocol[B_contra]):
-    """What one training does in a step. Inherit from it for the empty defaults.
-
-    Attributes:
-        modules: everything that changes in training, by name: network, target network, queue.
-    """
-
-    modules: Mapping[str, Stateful]
-
-    def step(self, batch: B_contra, step: int) -> dict[str, Tensor]:
-        """Return the step's scalars; "loss" is minimised, the others are recorded."""
-        ...
-
-    def after_step(self, step: int) -> None:
-        """Follow the optimiser's update, with a target network for example."""
-        return
-
-    def pictures(self) -> dict[str, Tensor]:
-        """Return pictures `(3, H, W)` in [0, 1] of the last step, to be recorded."""
-        return {}
 
 
 class LoopSettings(Config):
@@ -73,6 +43,9 @@ class LoopSettings(Config):
     )
     accumulate: int = Field(1, ge=1, description="batches a step")
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the weights' average, which is kept; 0: the last"
+    )
     max_bad_steps: int = Field(20, ge=1, description="NaN steps in a row that end the training")
     log_every: int = Field(50, ge=1, description="steps")
     pictures_every: int = Field(1000, ge=0, description="steps; 0: none")
@@ -86,27 +59,6 @@ class LoopSettings(Config):
         batch = f"{count} x {batch_size} = {count * batch_size}" if count > 1 else str(batch_size)
         budget = f", at most {format_duration(self.budget)}" if self.budget else ""
         return f"{self.steps} steps, batch {batch}, {self.precision}{budget}"
-
-
-@dataclass
-class Result:
-    """How a training went, sessions before a resume included.
-
-    Attributes:
-        steps: steps done.
-        seconds: time they took.
-        waited: seconds of it that were spent waiting for data.
-        skipped: steps without an update, for a loss or gradient that was not finite.
-        means: the last recorded means of the step's scalars.
-        budget_reached: whether the budget ended it, before the last step.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    skipped: int = 0
-    means: dict[str, float] = field(default_factory=dict)
-    budget_reached: bool = False
 
 
 def fit(
@@ -134,17 +86,24 @@ def fit(
         watch: called after every step with the number of steps done; what it raises ends the
             training (an evaluation that prunes a trial, for example).
 
+    With `settings.ema` the network holds the average of its weights in the end, while `watch` and
+    checkpoints, from which more steps go on, see the last ones.
+
     Raises:
-        DivergedError: after `max_bad_steps` steps in a row without a finite loss and gradient.
+        DivergedError: after `max_bad_steps` steps in a row without a finite loss and gradient, or
+            if the weights are not finite in the end.
         KeyboardInterrupt: after ^C, with the checkpoint written.
         UserError: if the run's checkpoint does not fit the task.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    earlier = _restore(run, task, optimizer) if run is not None else Result()
-    result = replace(earlier)
+    state = TrainingState(task, optimizer, settings.ema)
     share = settings.accumulate * world_size()
+    restored = state.restore(run, share) if run is not None else None
+    state.share()
+    earlier = restored or Result()
+    result = replace(earlier)
     numbers = range(result.steps * share + rank(), settings.steps * share, world_size())
     log = run if rank() == 0 else None
+    kept = None if restored is None else restored.steps
     means, bad = Means(), 0
 
     with ExitStack() as stack:
@@ -156,14 +115,14 @@ def fit(
             step = result.steps
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step)
-            terms = _update(task, data, step, optimizer, parameters, settings)
+            terms = _update(state, data, step, settings)
 
             result.steps += 1
-            result.seconds = earlier.seconds + time.monotonic() - start
-            result.waited = earlier.waited + data.waited
             if terms is not None:
                 bad = 0
                 task.after_step(step)
+                if state.average is not None:
+                    state.average.update(result.steps - result.skipped)
                 means.add(terms)
                 bar.advance(note=f"loss {terms['loss']:.4g}")
             else:
@@ -171,12 +130,13 @@ def fit(
                 result.skipped += 1
                 bar.advance(note="skipped")
             if bad == settings.max_bad_steps:
-                raise DivergedError(
-                    f"{title}: loss or gradient not finite in {bad} steps, up to {result.steps}"
-                )
+                raise _diverged(f"{title}: {bad} steps", result, run, kept)
             if watch is not None:
                 watch(result.steps)
 
+            elapsed, asked_to_stop = largest(time.monotonic() - start, interrupt.requested)
+            result.seconds = earlier.seconds + elapsed
+            result.waited = earlier.waited + data.waited
             ended = _ended(result, settings)
             if means.count and (ended or _due(result.steps, settings.log_every)):
                 result.means = means.take()
@@ -185,29 +145,30 @@ def fit(
             if log is not None and _due(result.steps, settings.pictures_every):
                 for name, picture in task.pictures().items():
                     log.writer.add_image(name, picture, result.steps)
-            if interrupt.requested:
-                _save(log, task, optimizer, result)
+            late = time.monotonic() - saved > settings.save_seconds
+            if ended or late or asked_to_stop or _due(result.steps, settings.save_every):
+                # After a bad step the weights may be to blame. What is lost is done again.
+                if run is not None and bad == 0 and state.save(run, result, share):
+                    kept = result.steps
+                saved = time.monotonic()
+            if asked_to_stop:
                 where = f"; the same command continues {run.path}" if run is not None else ""
                 console.print(f"Stopped after step {result.steps}{where}.", soft_wrap=True)
                 raise KeyboardInterrupt
-            late = time.monotonic() - saved > settings.save_seconds
-            if ended or late or _due(result.steps, settings.save_every):
-                _save(log, task, optimizer, result)
-                saved = time.monotonic()
+    if not state.is_finite():
+        raise _diverged(f"{title}: weights", result, run, kept)
+    if state.average is not None:
+        state.average.apply()
     return replace(result, budget_reached=result.steps < settings.steps)
 
 
 def _update(
-    task: Task[B],
-    data: Iterator[B],
-    step: int,
-    optimizer: Optimizer,
-    parameters: list[Tensor],
-    settings: LoopSettings,
+    state: TrainingState, data: Iterator[Any], step: int, settings: LoopSettings
 ) -> dict[str, Tensor] | None:
     """Take one step and return its scalars; without a trace, and None, if they are not finite."""
-    buffers = _buffers(task)
-    optimizer.zero_grad(set_to_none=True)
+    task, parameters = state.task, state.parameters
+    buffers = {name: buffer.clone() for name, buffer in state.buffers().items()}
+    state.optimizer.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
     low = settings.precision == "bfloat16"
     for _ in range(settings.accumulate):
@@ -219,25 +180,26 @@ def _update(
             part = value.detach().float() / settings.accumulate
             totals[name] = totals[name] + part if name in totals else part
     average_gradients(parameters)
+    totals = mean_scalars(totals)
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if not torch.isfinite(all_reduce_sum(totals["loss"]) + norm):
-        for name, buffer in _buffers(task, copy=False).items():
+    if not torch.isfinite(totals["loss"] + norm):
+        for name, buffer in state.buffers().items():
             buffer.copy_(buffers[name])
         return None
     if settings.clip:
         clip_grads_with_norm_(parameters, settings.clip, norm)
-    optimizer.step()
+    state.optimizer.step()
     return {**totals, "gradient_norm": norm}
 
 
-def _buffers(task: Task[Any], *, copy: bool = True) -> dict[str, Tensor]:
-    """Return the buffers of all networks: statistics, queues. A forward pass may change them."""
-    return {
-        f"{name}.{key}": buffer.clone() if copy else buffer
-        for name, module in task.modules.items()
-        if isinstance(module, nn.Module)
-        for key, buffer in module.named_buffers()
-    }
+def _diverged(what: str, result: Result, run: Run | None, kept: int | None) -> DivergedError:
+    if run is None:
+        where = ""
+    elif kept is None:
+        where = "; there is no checkpoint yet"
+    else:
+        where = f"; the last good checkpoint, after step {kept}, is {run.checkpoint}"
+    return DivergedError(f"{what} without finite values, up to step {result.steps}{where}")
 
 
 def _record(run: Run, result: Result, rate: float) -> None:
@@ -261,35 +223,3 @@ def _ended(result: Result, settings: LoopSettings) -> bool:
 
 def _due(steps: int, every: int) -> bool:
     return every > 0 and steps % every == 0
-
-
-def _save(run: Run | None, task: Task[Any], optimizer: Optimizer, result: Result) -> None:
-    if run is None:
-        return
-    run.save_checkpoint(
-        {
-            "result": asdict(result),
-            "modules": {name: module.state_dict() for name, module in task.modules.items()},
-            "optimizer": optimizer.state_dict(),
-            "random": random_state(),
-        }
-    )
-
-
-def _restore(run: Run, task: Task[Any], optimizer: Optimizer) -> Result:
-    """Go back to the run's checkpoint, if it has one."""
-    state = run.load_checkpoint()
-    if state is None:
-        return Result()
-    try:
-        for name, module in task.modules.items():
-            module.load_state_dict(state["modules"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        restore_random_state(state["random"])
-        result = Result(**state["result"])
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{run.path / 'checkpoint.pt'} does not fit what is to be trained: {error}"
-        ) from error
-    run.first_step = result.steps
-    return result

@@ -9,22 +9,34 @@ import tomllib
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from selfflow.runs.config import Config, read_toml, to_toml
+from selfflow.runs.distributed import from_first, rank
 from selfflow.runs.environment import environment, now
 from selfflow.runs.errors import UserError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-# These say how far a run goes, where and how it is watched, not what it computes.
+# These say how far a run goes, where and how it is watched, not what it computes. A checkpoint
+# knows how many batches a step takes, of all processes: fewer processes may accumulate more.
 MAY_DIFFER = frozenset(
-    {"steps", "budget", "device", "log_every", "save_every", "prefetch", "trials", "workers"}
+    {
+        "steps",
+        "budget",
+        "device",
+        "accumulate",
+        "log_every",
+        "save_every",
+        "prefetch",
+        "trials",
+        "workers",
+    }
 )
 
 
@@ -88,7 +100,7 @@ def to_json(obj: Any) -> str:
 
 
 class Run:
-    """An open run folder.
+    """An open run folder. Of several processes, the first one writes into it, the others don't.
 
     Attributes:
         path: the folder.
@@ -123,22 +135,13 @@ class Run:
             UserError: if the folder is something else, holds a run of another kind or with
                 another configuration, or cannot be written.
         """
-        text = to_toml(config)
-        record_path = path / "environment.json"
-        if record_path.exists():
-            _check_same(path, kind, text, may_differ)
-            record = read_table(record_path)
-            record["continued"] = [*record.get("continued", []), now()]
-        else:
-            _check_free(path)
-            record = environment(kind, getattr(config, "seed", None))
-        write_text(path / "config.toml", text)
-        write_text(record_path, to_json(record))
+        from_first(partial(_prepare, path, kind, config, may_differ))
         return cls(path)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file into the folder, whole or not at all."""
-        write_text(self.path / name, text)
+        if rank() == 0:
+            write_text(self.path / name, text)
 
     def write_json(self, name: str, obj: Any) -> None:
         """Write a JSON file into the folder, whole or not at all."""
@@ -146,6 +149,8 @@ class Run:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; the old one stays until the new one is complete."""
+        if rank() != 0:
+            return
         with atomic_write(self.checkpoint) as temporary:
             torch.save(dict(state), temporary)
 
@@ -184,6 +189,23 @@ class Run:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _prepare(path: Path, kind: str, config: Config, may_differ: Collection[str]) -> None:
+    """Check and describe a run folder; errors as `Run.open`'s."""
+    text = to_toml(config)
+    record_path = path / "environment.json"
+    if record_path.exists():
+        _check_same(path, kind, text, may_differ)
+        for left in path.glob(".*-checkpoint.pt"):  # of a session killed while it wrote
+            left.unlink()
+        record = read_table(record_path)
+        record["continued"] = [*record.get("continued", []), now()]
+    else:
+        _check_free(path)
+        record = environment(kind, getattr(config, "seed", None))
+    write_text(path / "config.toml", text)
+    write_text(record_path, to_json(record))
 
 
 def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -> None:

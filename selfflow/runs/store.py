@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import atomic_write, home
 
@@ -32,8 +33,13 @@ def model_path(name: str | Path) -> Path:
 def save_model(
     name: str | Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> Path:
-    """Write weights and their description (anything JSON can say); return the file's path."""
+    """Write weights and their description (anything JSON can say); return the file's path.
+
+    Of several processes, the first one writes.
+    """
     path = model_path(name)
+    if rank() != 0:
+        return path
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state_dict.items()}
     with atomic_write(path) as temporary:

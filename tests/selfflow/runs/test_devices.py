@@ -5,20 +5,26 @@ from selfflow.runs.devices import pick_device
 from selfflow.runs.errors import UserError
 
 
-def test_auto_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there, kind in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert pick_device("auto").type == pick_device(None).type == kind
+def have_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(2, "cuda"), (0, "cpu")])
+def test_auto_is_the_gpu_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, count: int, kind: str
+) -> None:
+    have_gpus(monkeypatch, count)
+    assert pick_device("auto") == pick_device(None) == torch.device(kind)
 
 
 def test_a_gpu_that_is_not_there_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    have_gpus(monkeypatch, 2)
     assert pick_device("cuda:1") == torch.device("cuda:1")
     assert pick_device("cuda").type == "cuda"
     with pytest.raises(UserError, match="no device cuda:2"):
         pick_device("cuda:2")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    have_gpus(monkeypatch, 0)
     with pytest.raises(UserError, match="no device cuda "):
         pick_device("cuda")
 
@@ -27,3 +33,21 @@ def test_a_gpu_that_is_not_there_is_a_user_error(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_name_is_a_user_error(name: str) -> None:
     with pytest.raises(UserError, match="unknown device"):
         pick_device(name)
+
+
+def test_each_process_of_torchrun_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_gpus(monkeypatch, 2)
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name, value in {"WORLD_SIZE": 3, "LOCAL_WORLD_SIZE": 3, "MASTER_ADDR": "here"}.items():
+        monkeypatch.setenv(name, str(value))
+    for number, name in enumerate(("auto", "cuda")):
+        monkeypatch.setenv("LOCAL_RANK", str(number))
+        assert pick_device(name) == torch.device("cuda", number)
+    assert chosen == [0, 1]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="process 2 has no GPU of its own"):
+        pick_device("auto")
+    with pytest.raises(UserError, match="cuda:1 cannot be shared"):
+        pick_device("cuda:1")

@@ -115,6 +115,65 @@ def test_prefetching_changes_nothing(accumulate: int) -> None:
     assert_same(ahead, inline)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_averaged_two_runs_of_five_steps_equal_one_of_ten(tmp_path: Path, accumulate: int) -> None:
+    options = {"accumulate": accumulate, "ema": 0.9}
+    whole, _ = train(tmp_path / "whole", steps=10, **options)
+    train(tmp_path / "halves", steps=5, **options)
+    second, _ = train(tmp_path / "halves", steps=10, **options)
+    assert_same(whole, second)
+    again, _ = train(tmp_path / "halves", steps=10, **options)
+    assert again.seen == []
+    assert_same(whole, again)
+
+
+def test_the_average_follows_its_formula_and_changes_nothing_else(tmp_path: Path) -> None:
+    """A twin that keeps all weights and averages them in float64. One step is skipped."""
+    plain, averaged = Regression(), Regression()
+    course: list[list[Tensor]] = []
+
+    def keep(task: Regression) -> list[Tensor]:
+        return [p.detach().double().clone() for p in task.network.parameters()]
+
+    expected, number = keep(plain), 0
+    for task, ema in ((plain, 0.0), (averaged, 0.4)):
+        task.poisoned = frozenset({3})
+        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(0)
+        fit(
+            task,
+            batches,
+            optimizer=optimizer_for(task),
+            learning_rate=lambda step: 0.1,
+            settings=LoopSettings(steps=8, ema=ema),
+            run=Run(tmp_path / str(ema)),
+            watch=lambda steps, task=task: course.append(keep(task)),
+        )
+    for step, (one, other) in enumerate(zip(course[:8], course[8:], strict=True)):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))  # raw on the way
+        if step == 3:
+            continue
+        number += 1
+        decay = min(0.4, (1 + number) / (10 + number))
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected, one, strict=True)]
+    for parameter, value in zip(averaged.network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach().double(), value, rtol=1e-6, atol=1e-7)
+    assert not torch.equal(averaged.network[0].weight, plain.network[0].weight)
+    state = Run(tmp_path / "0.4").load_checkpoint()
+    assert state is not None
+    for name, value in plain.network.state_dict().items():
+        assert torch.equal(state["modules"]["network"][name], value)
+    for buffer, value in zip(averaged.network.buffers(), plain.network.buffers(), strict=True):
+        assert torch.equal(buffer, value)
+    assert torch.equal(averaged.target.weight, plain.target.weight)
+
+
+def test_a_checkpoint_of_another_effective_batch_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, steps=1, accumulate=2)
+    with pytest.raises(UserError, match=r"2 batches a step, now there are 3 \(1 processes\)"):
+        train(tmp_path, steps=2, accumulate=3)
+
+
 class Plain(Task[Tensor]):
     def __init__(self) -> None:
         torch.manual_seed(1)
@@ -201,9 +260,55 @@ def test_a_bad_step_leaves_no_trace() -> None:
 def test_many_bad_steps_in_a_row_end_the_training() -> None:
     task = Regression()
     task.poisoned = frozenset({0, 2, 3, 4, 5})
-    with pytest.raises(DivergedError, match="3 steps"):
+    with pytest.raises(DivergedError, match=r"3 steps without finite values, up to step 5$"):
         train(None, task, steps=10, max_bad_steps=3)
     assert task.seen == [0, 1, 2, 3, 4]
+
+
+def checkpointed_steps(folder: Path) -> int:
+    state = Run(folder).load_checkpoint()
+    assert state is not None
+    for values in (*state["modules"].values(), state["optimizer"]["state"][0]):
+        assert all(value.isfinite().all() for value in values.values())
+    return int(state["result"]["steps"])
+
+
+def test_the_last_good_checkpoint_is_kept_and_named(tmp_path: Path) -> None:
+    """Bad steps come where checkpoints are due, one of them alone, then three in a row."""
+    task = Regression()
+    task.poisoned = frozenset({1, 5, 6, 7})
+    with pytest.raises(DivergedError, match=rf"after step 5, is {tmp_path}/checkpoint\.pt"):
+        train(tmp_path, task, steps=10, max_bad_steps=3, save_every=1)
+    assert checkpointed_steps(tmp_path) == 5
+    with pytest.raises(DivergedError, match="there is no checkpoint yet"):
+        train(tmp_path / "new", task, steps=10, max_bad_steps=1, save_every=2)
+
+
+class Overflowing(Plain):
+    """Its gradients stay finite and its weights do not: the update is too large for a number."""
+
+    def step(self, batch: Tensor, step: int) -> dict[str, Tensor]:
+        return {"loss": self.network.weight.sum() * (1e15 if step == 2 else 1)}
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """The step that breaks the weights looks well, and it may be the last one."""
+    for steps in (3, 10):
+        task = Overflowing()
+        with pytest.raises(DivergedError, match=r"after step 2, is .*checkpoint\.pt"):
+            fit(
+                task,
+                batches,
+                optimizer=torch.optim.SGD(task.network.parameters()),
+                learning_rate=lambda step: 1e30 if step == 2 else 0.1,
+                settings=LoopSettings(steps=steps, save_every=1, max_bad_steps=2, clip=0),
+                run=Run(tmp_path / str(steps)),
+            )
+        assert not task.network.weight.isfinite().all()
+        state = Run(tmp_path / str(steps)).load_checkpoint()
+        assert state is not None
+        assert state["result"]["steps"] == 2
+        assert state["modules"]["network"]["weight"].isfinite().all()
 
 
 def test_interrupted_it_saves_and_continues_exactly(tmp_path: Path) -> None:
