@@ -164,11 +164,11 @@ class FrameBatches:
         """Return which pairs batch number `step` consists of."""
         count = len(self.pairs)
         numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
-        return [self.pairs[_order(self.seed, n // count, count)[n % count]] for n in numbers]
+        return [self.pairs[shuffled(self.seed, n // count, count)[n % count]] for n in numbers]
 
 
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> list[int]:
+@lru_cache(maxsize=16)
+def shuffled(seed: int, epoch: int, count: int) -> list[int]:
     """Return the order in which `count` things are seen in an epoch."""
     keys = purpose(key(seed, torch.tensor([epoch])), "order")
     return bits(keys, count)[0].argsort(stable=True).tolist()

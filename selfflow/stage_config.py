@@ -1,7 +1,7 @@
 """What every stage of training is asked for, and what it takes where nothing is said."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -14,7 +14,13 @@ INITIAL = ("s-af", "s-af-small", "default-small")
 
 
 class StageConfig(Config):
-    """The settings that all stages have."""
+    """The settings that all stages have.
+
+    Attributes:
+        needs_target: whether the stage learns from a target's video, so that one must be known.
+    """
+
+    needs_target: ClassVar[bool] = True
 
     stage: str = Field(description="kind of training")
     target: str | None = Field(None, description="video; default: what the first network is for")
@@ -47,7 +53,7 @@ def resolve(config: C) -> tuple[C, list[str]]:
     if Path(init).name == Path(config.name).name:
         raise UserError(f"--name {config.name} would replace the network that training starts from")
     target = config.target
-    if target is None:
+    if target is None and config.needs_target:
         target = target_of(init)
         lines.append(f"target {target}, which {init} was made for")
     return replace_values(config, {"init": init, "target": target}), lines

@@ -1,5 +1,7 @@
 """Augmentation: labels stay exact under every map, samples do not depend on their batch."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -134,6 +136,30 @@ def test_unknown_flow_stays_unknown_and_known_flow_is_untouched_by_it():
     torch.testing.assert_close(
         recovered[there], torch.full_like(recovered[there], 3), atol=1e-3, rtol=0
     )
+
+
+def test_sparse_labels_are_taken_from_the_nearest_pixel_and_not_mixed():
+    known = torch.rand(3, 1, *FRAME) > 0.8
+    known[:, :, :20, :30] = True  # dense there, but neighbours differ
+    flow = torch.where(known, 40 * torch.rand(3, 2, *FRAME), float("nan"))
+    image = torch.zeros(3, 3, *FRAME)
+    map1, map2 = draw_maps(keys(3), STRONG, FRAME, CROP)
+    result = transform(Pairs(image, image, flow, known), map1, map2, CROP)
+    source = affine.apply(map1.double(), pixel_grid(*CROP).double())
+    inverse = affine.invert(map2.double())
+    checked = 0
+    for b, y, x in itertools.product(range(3), range(0, CROP[0], 3), range(0, CROP[1], 3)):
+        at = source[b, :, y, x]
+        if ((at - at.floor() - 0.5).abs() < 1e-3).any():
+            continue  # which one is nearest is up to rounding
+        column, row = (int(value) for value in at.round())
+        assert result.valid[b, 0, y, x] == known[b, 0, row, column]
+        if known[b, 0, row, column]:
+            end = inverse[b, :, :2] @ (at + flow[b, :, row, column]) + inverse[b, :, 2]
+            expected = (end - torch.tensor((x, y))).float()
+            torch.testing.assert_close(result.flow[b, :, y, x], expected, atol=1e-3, rtol=0)
+            checked += 1
+    assert checked > 50
 
 
 def test_crops_never_leave_their_frames():
