@@ -72,16 +72,19 @@ def find_pairs(
     if limit is not None:
         pairs = spread(pairs, limit, seed)
     looked_at = skip_static or skip_cuts
-    usable = list(_usable(target, pairs, skip_static, skip_cuts)) if looked_at else pairs
-    if not usable:
+    found = list(usable(target, pairs, skip_static, skip_cuts)) if looked_at else pairs
+    if not found:
         wanted = " or ".join(map(str, gaps))
         reason = f"all {len(pairs)} are static or shot cuts" if pairs else "sequences are too short"
         raise UserError(f"target {target.name}: no pair of frames {wanted} apart ({reason})")
-    return usable
+    return found
 
 
-def _usable(
-    target: Target, pairs: Sequence[PairAddress], skip_static: bool, skip_cuts: bool
+def usable(
+    target: Target,
+    pairs: Sequence[PairAddress],
+    skip_static: bool = True,
+    skip_cuts: bool = True,
 ) -> Iterator[PairAddress]:
     """Yield the pairs that are neither static nor cuts, as far as asked."""
     by_sequence = _by_sequence(pairs)
