@@ -1,6 +1,6 @@
 """A model's errors on labelled pairs, as JSON and as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,24 @@ import torch
 from rich import box
 from rich.table import Table
 
+from selfflow.comparison import Comparison, compare
 from selfflow.labelled import LabelledPair
 from selfflow.metrics import DEFINITIONS, GROUPS, Tally
 from selfflow.models import FlowModel
 from selfflow.objective import evaluating
 from selfflow.runs.progress import track
+from selfflow.warm_start import FlowInTurn
 
-_ROWS = {"s0-10": "< 10 px", "s10-40": "10 to 40 px", "s40+": ">= 40 px"}
+_COLUMNS = ("EPE", "EPE img", "Fl", "Fl img", "< 1px", "< 3px", "< 5px", "angle", "WAUC", "share")
 _CAPTION = (
-    "EPE in px, all else in per cent of pixels. EPE, Fl, < 1, 3, 5 px: pooled, the mean over all "
-    "pixels; img: the mean over images of each image's mean."
+    "EPE in px, angle in degrees, all else in per cent. Two averages: img is the mean over images "
+    "of each image's mean; all other columns are pooled, the mean over all pixels."
 )
+_ROWS = {
+    ("s0-10", "s10-40", "s40+"): "s: pixels by the length of their true motion, px",
+    ("visible", "not visible"): "visible: Sintel's matched, KITTI's noc",
+    ("foreground", "background"): "foreground: what moves by itself, KITTI's fg",
+}
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,10 @@ class Evaluation:
         model: its name.
         data: the data set's name.
         iterations: of the network.
-        tallies: errors by part of the data set (Sintel's `clean` and `final`, say).
+        tallies: errors by part of the data set (`sintel clean` and `sintel final`, say).
         names: of the pairs, by part, in order.
+        comparisons: with published errors, by part, where there are any.
+        warm_started: how many pairs began at the flow of the pair before; None without warm start.
     """
 
     model: str
@@ -38,29 +47,40 @@ class Evaluation:
     iterations: int
     tallies: dict[str, Tally]
     names: dict[str, list[str]]
+    comparisons: dict[str, Comparison]
+    warm_started: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything for JSON, with what the values and averages mean."""
-        results = {
-            part: {
-                "pairs": len(tally.totals),
-                "pooled": tally.pooled(),
-                "per_image": tally.per_image(),
-                "each": dict(zip(self.names[part], tally.each(), strict=True)),
-            }
-            for part, tally in self.tallies.items()
-        }
         return {
             "model": self.model,
             "data": self.data,
             "iterations": self.iterations,
-            "results": results,
+            "warm_started": self.warm_started,
+            "results": {part: self._result(part) for part in self.tallies},
             "definitions": DEFINITIONS,
         }
 
     def tables(self) -> list[Table]:
-        """Return a table for each part of the data set."""
-        return [self._table(part) for part in self.tallies]
+        """Return a table for each part of the data set, and one beside it of published errors."""
+        tables = []
+        for part in self.tallies:
+            tables.append(self._table(part))
+            if part in self.comparisons:
+                tables.append(self.comparisons[part].table())
+        return tables
+
+    def _result(self, part: str) -> dict[str, Any]:
+        tally = self.tallies[part]
+        result: dict[str, Any] = {
+            "pairs": len(tally.totals),
+            "pooled": tally.pooled(),
+            "per_image": tally.per_image(),
+            "each": dict(zip(self.names[part], tally.each(), strict=True)),
+        }
+        if part in self.comparisons:
+            result["published"] = self.comparisons[part].as_dict()
+        return result
 
     def _table(self, part: str) -> Table:
         tally = self.tallies[part]
@@ -68,25 +88,32 @@ class Evaluation:
         count = len(tally.totals)
         table = Table(
             title=f"{self.model} on {part}: {count} pair{'s' if count > 1 else ''}",
-            caption=_CAPTION,
+            caption=" ".join((_CAPTION, *_legend(pooled))),
             caption_justify="left",
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
         table.add_column("pixels", no_wrap=True)
-        for name in ("EPE", "EPE img", "Fl", "Fl img", "< 1px", "< 3px", "< 5px", "share"):
+        for name in (*_COLUMNS, "pairs"):
             table.add_column(name, justify="right", no_wrap=True)
         for group in (group for group in GROUPS if group in pooled):
-            ours, theirs = pooled[group], per_image[group]
-            shares = (ours["fl_all"], theirs["fl_all"], ours["1px"], ours["3px"], ours["5px"])
+            own, img = pooled[group], per_image[group]
+            errors = (own["epe"], img["epe"])
+            others = (own[measure] for measure in ("1px", "3px", "5px", "angular", "wauc"))
             table.add_row(
-                _ROWS.get(group, group),
-                f"{ours['epe']:.3f}",
-                f"{theirs['epe']:.3f}",
-                *(f"{share:.2f}" for share in shares),
-                f"{100 * ours['pixels'] / pooled['all']['pixels']:.1f}",
+                group,
+                *(f"{error:.3f}" if error < 100 else f"{error:.1f}" for error in errors),
+                *(f"{value:.2f}" for value in (own["fl_all"], img["fl_all"], *others)),
+                f"{100 * own['pixels'] / pooled['all']['pixels']:.1f}",
+                str(img["images"]),
             )
         return table
+
+
+def _legend(groups: Iterable[str]) -> list[str]:
+    """Return what the rows of a table mean."""
+    explained = (text for names, text in _ROWS.items() if not set(names).isdisjoint(groups))
+    return [f"{text}." for text in explained]
 
 
 @torch.no_grad()
@@ -95,9 +122,11 @@ def evaluate(
     pairs: Sequence[LabelledPair],
     *,
     iterations: int = 24,
+    warm_start: bool = False,
     device: torch.device | str = "cpu",
     name: str = "model",
     data: str = "data",
+    dataset: str | None = None,
 ) -> Evaluation:
     """Return a model's errors on labelled pairs, read one at a time.
 
@@ -105,19 +134,33 @@ def evaluate(
         model: on `device`.
         pairs: see `selfflow.datasets.labelled_pairs`.
         iterations: of the network.
+        warm_start: begin at the flow of the pair before, see `selfflow.warm_start`.
         device: where the model is.
         name: the model's, for the result.
         data: the data set's, for the result; it also stands for a part without a name.
+        dataset: the known data set that it is, whose published figures belong beside the result.
     """
     tallies: dict[str, Tally] = {}
     names: dict[str, list[str]] = {}
+    parts: dict[str, str] = {}
+    flow_of = FlowInTurn(model, iterations, warm_start=warm_start, name=name)
     with evaluating(model):
         for pair in track(pairs, f"Evaluating {name}"):
             part = f"{data} {pair.part}".strip()
             batch = pair.load().to(device)
             if batch.flow is None:
                 raise ValueError(f"{pair.name} has no label")
-            flow = model(batch.image1, batch.image2, iterations)
-            tallies.setdefault(part, Tally()).add(flow, batch.flow, batch.valid, batch.visible)
+            flow = flow_of(batch.image1, batch.image2)
+            masks = (batch.valid, batch.visible, batch.foreground)
+            tallies.setdefault(part, Tally()).add(flow, batch.flow, *masks)
             names.setdefault(part, []).append(pair.name)
-    return Evaluation(name, data, iterations, tallies, names)
+            parts[part] = pair.part
+    found = {
+        part: compare(
+            (dataset or "", parts[part]), name, tally, iterations=iterations, warm_start=warm_start
+        )
+        for part, tally in tallies.items()
+    }
+    comparisons = {part: one for part, one in found.items() if one is not None}
+    warm_started = flow_of.warm_started if warm_start else None
+    return Evaluation(name, data, iterations, tallies, names, comparisons, warm_started)

@@ -153,12 +153,16 @@ class Tally:
     def per_image(self) -> dict[str, dict[str, float]]:
         """Return the mean over images of their means, by group and measure.
 
-        Images without a pixel in a group are left out of it.
+        Images without a pixel in a group are left out of it; `images` counts the others.
         """
         totals, counts = torch.stack(self.totals), torch.stack(self.counts)
         means = (totals / counts.clamp(min=1)[..., None]).sum(0)
         images = (counts > 0).sum(0)
-        return _named(means, images[:, None].expand_as(means), counts.sum(0))
+        named = _named(means, images[:, None].expand_as(means), counts.sum(0))
+        for group, count in zip(GROUPS, images.tolist(), strict=True):
+            if count > 0:
+                named[group]["images"] = count
+        return named
 
     def each(self) -> list[dict[str, float]]:
         """Return every image's own means over all its pixels, by measure."""

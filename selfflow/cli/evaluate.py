@@ -7,6 +7,7 @@ from selfflow.cli.terminal import output
 from selfflow.datasets import LABELLED, labelled_pairs
 from selfflow.evaluation import evaluate
 from selfflow.models import load
+from selfflow.published import dataset_name
 from selfflow.runs.cli import Common, common_options, json_option
 from selfflow.runs.config import Config
 from selfflow.runs.devices import pick_device
@@ -17,34 +18,55 @@ class EvaluateConfig(Config):
     """What is evaluated on what."""
 
     model: str = Field(description="a path, a name in the model store, or a built-in")
-    data: str = Field(description="a data set with labels, or a folder in the layout of one")
-    iterations: int = Field(24, ge=1, description="of the network")
+    data: str = Field(description="a data set with labels, or a folder of frames with flow")
+    parts: tuple[str, ...] = Field((), description="of the data set; none means the usual ones")
+    iterations: int = Field(24, ge=1, description="of the network; RAFT's paper: 32 on Sintel")
+    warm_start: bool = Field(False, description="on video, begin at the flow of the pair before")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
 @click.command("evaluate")
 @click.option("--model", help="A path, a name in the model store, or a built-in (dis, zero, ...).")
-@click.option("--data", help=f"{', '.join(LABELLED)}, or a folder in the layout of one.")
+@click.option("--data", help=f"{', '.join(LABELLED)}, or a folder of frames with flow.")
+@click.option("--part", "parts", multiple=True, help="Only this part (clean, say); repeatable.")
 @click.option("--iterations", type=int, help="Of the network [24].")
+@click.option(
+    "--warm-start", is_flag=True, default=None, help="Begin at the flow of the pair before."
+)
 @common_options
 @json_option
 def evaluate_command(
-    common: Common, model: str | None, data: str | None, iterations: int | None, as_json: bool
+    common: Common,
+    model: str | None,
+    data: str | None,
+    parts: tuple[str, ...],
+    iterations: int | None,
+    warm_start: bool | None,
+    as_json: bool,
 ) -> None:
     """Measure a model's errors where the flow is known."""
-    flags = {"model": model, "data": data, "iterations": iterations}
+    flags = {
+        "model": model,
+        "data": data,
+        "parts": parts or None,
+        "iterations": iterations,
+        "warm_start": warm_start,
+    }
     config = common.configure(EvaluateConfig, flags)
     device = pick_device(config.device)
     network = load(config.model, device)
-    pairs = labelled_pairs(config.data, common.data_root)
-    common.announce(config, [f"{config.model} on {len(pairs)} pairs of {config.data}, {device}"])
+    pairs = labelled_pairs(config.data, common.data_root, config.parts)
+    count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+    common.announce(config, [f"{config.model} on {count} of {config.data}, {device}"])
     evaluation = evaluate(
         network,
         pairs,
         iterations=config.iterations,
+        warm_start=config.warm_start,
         device=device,
         name=config.model,
         data=config.data,
+        dataset=dataset_name(config.data),
     )
     if as_json:
         click.echo(to_json(evaluation.as_dict()))

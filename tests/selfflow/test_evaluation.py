@@ -1,7 +1,10 @@
 """Evaluation: labelled pairs in, both averages out, by part of the data."""
 
+from io import StringIO
+
 import pytest
 import torch
+from rich.console import Console
 
 from selfflow.evaluation import evaluate
 from selfflow.labelled import LabelledPair
@@ -21,10 +24,16 @@ class Constant:
         return torch.ones(1, 2, *image1.shape[-2:])
 
 
-def labelled(name, part, size, speed):
+def labelled(name, part, size, speed, **masks):
     image = torch.rand(1, 3, *size)
     flow = torch.full((1, 2, *size), speed)
-    return LabelledPair(name, part, lambda: Pairs(image, image, flow))
+    return LabelledPair(name, part, lambda: Pairs(image, image, flow, **masks))
+
+
+def printed(table, width=100):
+    console = Console(width=width, file=StringIO())
+    console.print(table)
+    return console.file.getvalue()
 
 
 @pytest.fixture
@@ -67,7 +76,7 @@ def test_tables_have_a_row_for_every_group_that_has_pixels(pairs):
         "one on films final: 1 pair",
     ]
     assert tables[0].row_count == 2
-    assert list(tables[0].columns[0].cells) == ["all", "< 10 px"]
+    assert list(tables[0].columns[0].cells) == ["all", "s0-10"]
     assert next(iter(tables[0].columns[1].cells)) == f"{8**0.5 * 96 / 176:.3f}"
 
 
@@ -80,3 +89,50 @@ def test_a_pair_without_a_label_is_refused():
     image = torch.rand(1, 3, 8, 8)
     with pytest.raises(ValueError, match="no label"):
         evaluate(Constant(), [LabelledPair("bare", "", lambda: Pairs(image, image))])
+
+
+def test_masks_divide_the_pixels_and_a_row_tells_of_how_many_pairs_it_is():
+    left = torch.arange(8).view(1, 1, 1, 8).expand(1, 1, 8, 8) < 4
+    pairs = [
+        labelled("a", "", (8, 8), 0.0, visible=left, foreground=~left),
+        labelled("b", "", (8, 8), 3.0),
+    ]
+    result = evaluate(Constant(), pairs, name="one", data="x")
+    found = result.as_dict()["results"]["x"]
+    for group in ("visible", "not visible", "foreground", "background"):
+        assert found["pooled"][group]["pixels"] == 32
+        assert found["per_image"][group]["images"] == 1
+    assert found["per_image"]["all"]["images"] == 2
+    text = printed(result.tables()[0])
+    assert "foreground" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_tables_fit_a_hundred_columns_whatever_they_hold():
+    dark = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    pairs = [
+        labelled(str(k), "clean", (8, 8), 250.0 * k, visible=dark, foreground=dark)
+        for k in range(12)
+    ]
+    for table in evaluate(
+        Constant(), pairs, name="s-af-small", data="sintel", dataset="sintel"
+    ).tables():
+        text = printed(table)
+        assert "…" not in text
+        assert all(len(line.rstrip()) <= 100 for line in text.splitlines())
+
+
+def test_published_figures_stand_beside_those_of_a_known_data_set(pairs):
+    plain = evaluate(Constant(), pairs, data="sintel")
+    assert len(plain.tables()) == 2
+    assert "published" not in plain.as_dict()["results"]["sintel clean"]
+    known = evaluate(Constant(), pairs, name="one", data="x", dataset="sintel", iterations=7)
+    assert len(known.tables()) == 4
+    beside = known.as_dict()["results"]["x clean"]["published"]
+    assert beside["pairs"] == 1041
+    assert {"model": "RAFT", "epe": 1.43}.items() <= beside["figures"][0].items()
+    assert "over all 1041 pairs, yours over 2" in beside["differences"][0]
+    text = printed(known.tables()[1])
+    assert "yours: one" in text
+    assert f"{8**0.5 * 96 / 176:.2f}" in text
+    assert "7" in text
