@@ -18,7 +18,7 @@ from selfflow.raft import RAFT
 from selfflow.runs.config import Config
 from selfflow.runs.loop import LoopSettings, Result, Task, fit
 from selfflow.runs.run import Run
-from selfflow.runs.schedule import one_cycle
+from selfflow.runs.schedule import constant_then_halve, one_cycle
 
 Side = Annotated[int, Field(ge=16)]
 Size = tuple[Side, Side]  # height and width in pixels
@@ -32,8 +32,9 @@ class TrainSettings(Config):
     crop: Size = Field((320, 448), description="height and width that the network sees, px")
     iterations: int = Field(12, ge=1, description="of RAFT; all are supervised")
     learning_rate: float = Field(2.5e-4, gt=0, description="peak")
-    schedule: Literal["one_cycle", "constant"] = Field(
-        "one_cycle", description="5 % warm-up then linear to zero, or no change"
+    schedule: Literal["one_cycle", "constant_then_halve", "constant"] = Field(
+        "one_cycle",
+        description="5 % warm-up then linear to zero; SMURF's: halved in the last sixth; no change",
     )
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     gamma: float = Field(
@@ -46,6 +47,8 @@ class TrainSettings(Config):
         """Return the learning rate of a step."""
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule == "constant_then_halve":
+            return constant_then_halve(step, self.loop.steps, self.learning_rate)
         return one_cycle(step, self.loop.steps, self.learning_rate)
 
 

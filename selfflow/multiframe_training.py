@@ -1,0 +1,300 @@
+"""Multi-frame fine-tuning: labels that three frames tell, and a network that learns them from two.
+
+The last stage of SMURF (Stone et al., CVPR 2021). Labels are made once, by the network that
+training starts from, into the run folder; then it is trained on them as on any labels.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+
+from selfflow.augment import Augmentation
+from selfflow.frames import FrameBatches, FrameCache, PairAddress, fit_size, pairs_from_json
+from selfflow.models import load_network, save
+from selfflow.multiframe import LabelSettings, Motions, find_motions, fit_motion
+from selfflow.multiframe_labels import (
+    LabelBatches,
+    LabelStore,
+    Triplet,
+    find_triplets,
+    label_all,
+    triplets_from_json,
+)
+from selfflow.objective import ObjectiveSettings, evaluating
+from selfflow.pairs import Pairs
+from selfflow.raft import RAFT
+from selfflow.random import key
+from selfflow.runs.cost import peak_memory, seconds_of
+from selfflow.runs.devices import pick_device
+from selfflow.runs.distributed import rank
+from selfflow.runs.loop import LoopSettings, Result, fit
+from selfflow.runs.progress import format_duration
+from selfflow.runs.run import Run, read_table
+from selfflow.stage_config import StageConfig
+from selfflow.supervised import Size, Supervised, TrainSettings, adamw
+from selfflow.training import divide, measure_pairs
+from selfflow.unsupervised import SelfSupervision, freeze_batch_norm
+from selfflow.unsupervised_config import SMURF_AUGMENTATION, UnsupervisedConfig
+from selfflow.video import Target, open_target
+
+TIMED_STEPS = 3  # of the small networks, to tell how long all of them take
+
+
+class MultiframeConfig(StageConfig, TrainSettings):
+    """A training on what three frames tell. The defaults are SMURF's, for a GPU."""
+
+    stage: Literal["multiframe"] = "multiframe"
+    name: str = Field("s-af-mf", description="of the result in the model store")
+    loop: LoopSettings = LoopSettings(steps=30_000, precision="bfloat16")
+    batch_size: int = Field(8, ge=1, description="pairs in a batch")
+    crop: Size = Field((368, 496), description="height and width of crops, px")
+    learning_rate: float = Field(2e-4, gt=0, description="peak")
+    schedule: Literal["one_cycle", "constant_then_halve", "constant"] = Field(
+        "constant_then_halve",
+        description="5 % warm-up then linear to zero; SMURF's: halved in the last sixth; no change",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    short_side: int | None = Field(
+        None, ge=16, description="frames are reduced to this shorter side, px"
+    )
+    gaps: tuple[PositiveInt, ...] = Field(
+        (1,), min_length=1, description="frames from one of a triplet to the next"
+    )
+    triplets: int = Field(10_000, ge=2, description="at most so many, spread over the target")
+    held_out: int = Field(32, ge=1, description="pairs that are only measured")
+    labels: LabelSettings = LabelSettings()
+    augmentation: Augmentation = SMURF_AUGMENTATION
+    # Only measured, before and after: labels are what is learned from.
+    objective: ObjectiveSettings = ObjectiveSettings()
+
+
+DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Two cores are done within 10 minutes.
+    "cpu": {
+        "loop.steps": 150,
+        "loop.precision": "float32",
+        "loop.log_every": 10,
+        "loop.pictures_every": 50,
+        "batch_size": 2,
+        "crop": (128, 160),
+        "iterations": 6,
+        "short_side": 160,
+        "triplets": 100,
+        "held_out": 6,
+        "labels.iterations": 12,
+        "labels.pairs_at_once": 1,
+        "labels.batch_size": 8,
+        "labels.fit.steps": 400,
+        "labels.fit.stride": 4,
+    }
+}
+
+
+@dataclass
+class MultiframeTraining:
+    """Everything that a training on three frames' labels works with."""
+
+    config: MultiframeConfig
+    target: Target
+    network: RAFT
+    device: torch.device
+
+    @classmethod
+    def prepare(
+        cls, config: MultiframeConfig, data_root: Path | None = None
+    ) -> "MultiframeTraining":
+        """Open the target and load the network of a resolved configuration; write nothing."""
+        assert config.target is not None
+        assert config.init is not None
+        target = open_target(config.target, data_root)
+        device = pick_device(config.device)
+        network = load_network(config.init)[0].to(device)
+        network.train()
+        freeze_batch_norm(network)
+        return cls(config, target, network, device)
+
+    def estimate(self) -> list[str]:
+        """Return lines for a person: what is used; time, memory and disk, from pieces of it."""
+        config, loop = self.config, self.config.loop
+        size = fit_size(*self.target.sequences[0].size, config.short_side)
+        count, shared = self._count()
+        labelling = count * self._seconds_a_label(size, shared)
+        bytes_stored = count * size[0] * size[1] * (2 * 2 + 1 / 8)
+        step = self._seconds_a_step()
+        return [
+            f"{self.network.architecture} from {config.init} on {config.target}, {self.device}",
+            f"labels of at most {count} triplets of {size[0]}x{size[1]}: "
+            f"about {format_duration(labelling)}, up to {bytes_stored / 2**30:.2g} GiB on disk",
+            f"crops of {config.crop[0]}x{config.crop[1]}, {config.iterations} iterations, "
+            + loop.describe(config.batch_size),
+            f"after the labels at most {format_duration(step * loop.steps * loop.accumulate)} "
+            f"({step:.2g} s a step), {peak_memory(self.device) / 2**30:.1f} GiB of memory",
+        ]
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """Make the labels, train, measure before and after, save the network; return results."""
+        config = self.config
+        cache = FrameCache(self.target, config.short_side)
+        triplets, held_out = self._triplets(run)
+        before = self._measured_before(run, cache, held_out)
+        store = LabelStore(run.path / "labels")
+        with evaluating(self.network):
+            label_all(
+                store,
+                self.network,
+                cache,
+                triplets,
+                config.labels,
+                seed=config.seed,
+                device=self.device,
+            )
+        result = self._fit(run, cache, store, triplets)
+        shares = [store.share(number) for number in range(len(triplets))]
+        trained = {triplet.pairs[1] for triplet in triplets}
+        kind = "pairs trained on" if trained.issuperset(held_out) else "held-out pairs"
+        results: dict[str, Any] = {
+            "target": config.target,
+            "init": config.init,
+            "title": f"means over {len(held_out)} {kind} of {config.target}",
+            "triplets": {"trained": len(triplets), "held_out": len(held_out)},
+            "labels": {
+                "valid": fmean(share.valid for share in shares),
+                "filled": fmean(share.filled for share in shares),
+            },
+            "short_side": config.short_side,
+            "before": before,
+            "after": self._measure(cache, held_out),
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "skipped": result.skipped,
+        }
+        if rank() == 0:
+            results["model"] = str(save(config.name, self.network, self._about(result)))
+            run.write_json("results.json", results)
+        return results
+
+    def _fit(
+        self, run: Run, cache: FrameCache, store: LabelStore, triplets: list[Triplet]
+    ) -> Result:
+        config = self.config
+        pairs = [triplet.pairs[1] for triplet in triplets]
+        frames = FrameBatches(cache, pairs, config.seed, config.batch_size, device=self.device)
+        return fit(
+            Supervised(self.network, config),
+            LabelBatches(frames, store, config.augmentation, config.crop),
+            optimizer=adamw(self.network, config.weight_decay),
+            learning_rate=config.rate,
+            settings=config.loop,
+            run=run,
+            title=f"Multi-frame on {config.target}",
+        )
+
+    def _about(self, result: Result) -> dict[str, Any]:
+        """Return what is stored with the network."""
+        return {
+            "target": self.config.target,
+            "made_by": "selfflow train --stage multiframe",
+            "init": self.config.init,
+            "seed": self.config.seed,
+            "steps": result.steps,
+            "seconds": round(result.seconds, 1),
+        }
+
+    def _triplets(self, run: Run) -> tuple[list[Triplet], list[PairAddress]]:
+        """Return the triplets to learn from and the pairs to measure; the run folder lists them."""
+        listed = run.path / "triplets.json"
+        if listed.exists():
+            known = read_table(listed)
+            return (
+                triplets_from_json(known.get("trained"), f"{listed}: trained"),
+                pairs_from_json(known.get("held_out"), f"{listed}: held_out"),
+            )
+        config = self.config
+        found = find_triplets(self.target, config.gaps, limit=config.triplets, seed=config.seed)
+        trained, held_out = divide_triplets(found, config.held_out, config.seed)
+        if rank() == 0:
+            run.write_json(listed.name, {"trained": trained, "held_out": held_out})
+        return trained, held_out
+
+    def _measured_before(
+        self, run: Run, cache: FrameCache, pairs: list[PairAddress]
+    ) -> dict[str, float]:
+        """Return how the first network does; a continued run reads what it once measured."""
+        path = run.path / "before.json"
+        if path.exists():
+            return read_table(path)
+        before = self._measure(cache, pairs)
+        if rank() == 0:
+            run.write_json(path.name, before)
+        return before
+
+    def _measure(self, cache: FrameCache, pairs: list[PairAddress]) -> dict[str, float]:
+        """Return the terms of the self-supervised objective: labels of its own prove nothing."""
+        config = self.config
+        losses = SelfSupervision(iterations=config.iterations, terms=config.objective)
+        measured = UnsupervisedConfig(losses=losses)
+        return measure_pairs(self.network, cache, pairs, measured, self.device)
+
+    def _count(self) -> tuple[int, bool]:
+        """Return the largest possible number of triplets, and whether all of them are taken."""
+        lengths = [len(sequence) for sequence in self.target.sequences]
+        found = sum(max(0, length - 2 * gap) for length in lengths for gap in self.config.gaps)
+        return min(found, self.config.triplets), found <= self.config.triplets
+
+    def _seconds_a_label(self, size: tuple[int, int], shared: bool) -> float:
+        """Return about how long a label takes; triplets that are neighbours share their pairs."""
+        settings = self.config.labels
+        frames = torch.rand(2, 3, *size, device=self.device)
+        noise = torch.randn(settings.batch_size, 2, *size, device=self.device)
+        everywhere = torch.ones_like(noise[:, :1], dtype=torch.bool)
+        motions = Motions(noise, -noise, everywhere, everywhere)
+        keys = key(0, torch.arange(settings.batch_size)).to(self.device)
+        few = settings.fit.model_copy(update={"steps": TIMED_STEPS})
+        with evaluating(self.network):
+            pair = seconds_of(
+                lambda: find_motions(self.network, frames, [(0, 1, 0)], settings), self.device
+            )
+        fitting = seconds_of(lambda: fit_motion(motions, keys, few), self.device)
+        fitting *= settings.fit.steps / TIMED_STEPS / settings.batch_size
+        pairs = 1 + 1 / settings.batch_size if shared else 2
+        return pair / 2 * pairs + fitting
+
+    def _seconds_a_step(self) -> float:
+        """Return how long a step of training takes."""
+        config = self.config
+        task = Supervised(copy.deepcopy(self.network), config)
+        images = torch.rand(2, config.batch_size, 3, *config.crop, device=self.device)
+        flow = torch.zeros_like(images[0, :, :2])
+        batch = Pairs(images[0], images[1], flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
+        low = config.loop.precision == "bfloat16"
+
+        def work() -> None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+                loss = task.step(batch, 0)["loss"]
+            loss.backward()
+
+        work()  # the first one also makes buffers and chooses algorithms
+        return seconds_of(work, self.device)
+
+
+def divide_triplets(
+    triplets: list[Triplet], held_out: int, seed: int
+) -> tuple[list[Triplet], list[PairAddress]]:
+    """Return triplets to learn from and held-out pairs, which share no frame.
+
+    As `selfflow.training.divide` does it: where that would leave nothing to learn from, because the
+    video is too short, all triplets are learned from.
+    """
+    _, measured = divide([triplet.pairs[1] for triplet in triplets], held_out, seed)
+    frames = {(pair.sequence, index) for pair in measured for index in pair[1:]}
+    trained = [
+        triplet
+        for triplet in triplets
+        if not any((triplet.sequence, index) in frames for index in triplet[1:])
+    ]
+    return trained or triplets, measured
