@@ -113,7 +113,7 @@ def find_dataset(name: str, given_root: Path | None = None) -> tuple[Layout, Pat
     """
     dataset, layout = DATASETS[name], LAYOUTS[name]
     root, origin = data_root(given_root)
-    for folder in _candidates(root, dataset):
+    for folder in candidate_folders(root, dataset):
         if layout.matches(folder):
             return layout, folder
     raise UserError(
@@ -123,7 +123,8 @@ def find_dataset(name: str, given_root: Path | None = None) -> tuple[Layout, Pat
     )
 
 
-def _candidates(root: Path, dataset: Dataset) -> Iterator[Path]:
+def candidate_folders(root: Path, dataset: Dataset) -> Iterator[Path]:
+    """Yield the folders under a data root that may be a dataset's, the likeliest first."""
     if not root.is_dir():
         return
     named = [folder for folder in sorted(root.iterdir()) if _plain(folder) in dataset.folders]
