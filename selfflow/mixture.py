@@ -7,8 +7,10 @@ the frame's nearest pixel, if that one is known (see `selfflow.augment.transform
 sparse label to the nearest pixel of the crop instead, and leaves gaps where it zooms in.
 """
 
+import os
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Lock
@@ -26,6 +28,7 @@ from selfflow.random import chance, key, purpose
 from selfflow.runs.config import Config
 from selfflow.runs.parameter import parameter_range
 
+READERS = min(8, os.cpu_count() or 1)  # threads that decode a batch's files
 ROUND = 10_000  # samples after which every data set has had its share
 ZOOMED = 0.8  # probability that a sample is zoomed, and that a zoomed one is stretched (RAFT's)
 
@@ -150,19 +153,24 @@ class PairCache:
     def load(self, pair: LabelledPair, device: torch.device | str = "cpu") -> Pairs:
         """Return a pair of whole frames with its flow, as a batch of one."""
         with self._lock:
-            if pair not in self._kept:
-                self._keep(pair, _compact(pair))
-            self._kept.move_to_end(pair)
-            kept = self._kept[pair]
+            kept = self._kept.get(pair)
+            if kept is not None:
+                self._kept.move_to_end(pair)
+        if kept is None:
+            kept = _compact(pair)
+            self._keep(pair, kept)
         image1, image2, flow, valid = (tensor.to(device) for tensor in kept)
         return Pairs(image1.float() / 255, image2.float() / 255, flow, valid)
 
     def _keep(self, pair: LabelledPair, kept: Kept) -> None:
-        self._kept[pair] = kept
-        self.bytes_used += sum(tensor.nbytes for tensor in kept)
-        while self.bytes_used > self.bytes_limit and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self.bytes_used -= sum(tensor.nbytes for tensor in dropped)
+        with self._lock:
+            if pair in self._kept:  # read by two threads at once
+                return
+            self._kept[pair] = kept
+            self.bytes_used += sum(tensor.nbytes for tensor in kept)
+            while self.bytes_used > self.bytes_limit and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self.bytes_used -= sum(tensor.nbytes for tensor in dropped)
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,14 @@ class MixedBatches:
         """Return batch number `step`, with `flow` and `valid`."""
         start = step * self.batch_size
         keys = key(self.seed, start + torch.arange(self.batch_size))
-        samples = [self._sample(start + i, keys[i : i + 1]) for i in range(self.batch_size)]
+        places = [self.place(start + i) for i in range(self.batch_size)]
+        pairs = [self.data[source][1][index] for source, index in places]
+        with ThreadPoolExecutor(min(self.batch_size, READERS)) as readers:
+            loaded = list(readers.map(lambda pair: self.cache.load(pair, self.device), pairs))
+        samples = [
+            self._augmented(source, pair, own_key)
+            for (source, _), pair, own_key in zip(places, loaded, keys.split(1), strict=True)
+        ]
         return Pairs(
             *(
                 torch.cat([getattr(sample, name) for sample in samples])
@@ -214,11 +229,9 @@ class MixedBatches:
         sizes = [source.weight * len(pairs) for source, pairs in self.data]
         return tuple(max(1, round(ROUND * size / sum(sizes))) for size in sizes)
 
-    def _sample(self, number: int, own_key: Tensor) -> Pairs:
-        source, index = self.place(number)
-        settings, pairs = self.data[source]
-        pair = self.cache.load(pairs[index], self.device)
-        return augment(pair, own_key, _zoomed_or_not(settings.augmentation(), own_key), self.crop)
+    def _augmented(self, source: int, pair: Pairs, own_key: Tensor) -> Pairs:
+        augmentation = self.data[source][0].augmentation()
+        return augment(pair, own_key, _zoomed_or_not(augmentation, own_key), self.crop)
 
 
 def _compact(pair: LabelledPair) -> Kept:

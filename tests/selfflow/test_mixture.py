@@ -1,6 +1,7 @@
 """Mixed labelled batches: shares, order, augmentation by data set, bounded memory, divisions."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -199,6 +200,17 @@ def test_the_cache_is_bounded():
     assert read["a/0"] == 2
     tiny = PairCache(bytes_limit=1)
     assert len(tiny.load(pairs[0])) == 1
+
+
+def test_threads_share_the_cache():
+    read = Counter()
+    pairs = several("a", 8, read=read)
+    cache = PairCache()
+    with ThreadPoolExecutor(8) as threads:
+        loaded = list(threads.map(cache.load, pairs * 6))
+    for number, each in enumerate(loaded):
+        assert torch.equal(each.flow, pairs[number % 8].load().flow)
+    assert cache.bytes_used == 8 * 40 * 56 * (3 + 3 + 8 + 1)
 
 
 def test_a_pair_without_a_label_is_named():
