@@ -4,6 +4,7 @@ None of these changes flow. Each concerns a share of the samples; the others are
 cost nothing.
 """
 
+import itertools
 import math
 from functools import lru_cache
 
@@ -15,11 +16,12 @@ from autoflow.draws import Draws
 from autoflow.hyperparameters import Effects
 from selfflow.random import key
 
+NORMALS = 2**20  # different numbers in noise
+
 
 def apply_effects(frames: Tensor, effects: Effects, keys: Tensor) -> Tensor:
     """Return clips `(B, N, 3, H, W)` with effects, in [0, 1], for samples with keys `(B,)`."""
     draws = Draws(keys)
-    frames = frames.clone()
     for name, probability, effect in (
         ("fog", effects.fog, fog),
         ("exposure", effects.exposure, exposure),
@@ -27,9 +29,11 @@ def apply_effects(frames: Tensor, effects: Effects, keys: Tensor) -> Tensor:
         ("jpeg", effects.jpeg, jpeg),
     ):
         (chosen,) = draws.chance(name, probability).nonzero(as_tuple=True)
-        if len(chosen):
-            changed = effect(frames[chosen], effects, Draws(keys[chosen]))
-            frames[chosen] = changed.clamp(0, 1)
+        if len(chosen) == len(frames):
+            frames = effect(frames, effects, draws).clamp_(0, 1)
+        elif len(chosen):
+            changed = effect(frames[chosen], effects, Draws(keys[chosen])).clamp_(0, 1)
+            frames = frames.index_copy(0, chosen, changed)
     return frames
 
 
@@ -42,21 +46,30 @@ def fog(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:
     cloud = 0.65 * coarse + 0.35 * draws.uniform("fog fine", 1, 24, 24)
     drift = 0.1 * draws.signed("fog drift", 2)
     time = torch.arange(count, device=frames.device)
-    y, x = torch.meshgrid(
-        torch.linspace(-0.8, 0.8, height, device=frames.device),
-        torch.linspace(-0.8, 0.8, width, device=frames.device),
-        indexing="ij",
+    drifted = (drift[:, None] * time[:, None]).float()[..., None]
+    columns, rows = (
+        _bicubic(torch.linspace(-0.8, 0.8, length, device=frames.device) + drifted[:, :, axis], 24)
+        for axis, length in enumerate((width, height))
     )
-    grid = torch.stack((x, y), -1) + (drift[:, None] * time[:, None])[:, :, None, None].float()
-    clouds = cloud.float()[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
-    read = F.grid_sample(clouds, grid.flatten(0, 1), mode="bicubic", align_corners=True)
-    read = read.view(batch, count, 1, height, width)
+    read = (rows @ cloud.float() @ columns.mT)[:, :, None]
     thickness = torch.lerp(
         1.6 * read - 0.3, torch.ones_like(read), evenness.float().view(-1, 1, 1, 1, 1)
     )
     share = (density.float().view(-1, 1, 1, 1, 1) * thickness).clamp(0, 1)
     pale = draws.uniform("fog brightness", 1, low=0.5) + 0.06 * draws.signed("fog color", 3)
     return torch.lerp(frames, pale.float().view(batch, 1, 3, 1, 1), share)
+
+
+def _bicubic(places: Tensor, count: int) -> Tensor:
+    """Return the weights `(*places.shape, count)` of nodes at places -1 (first) to 1 (last).
+
+    Keys's cubic convolution with a = -3/4; nodes beyond the ends are 0.
+    """
+    node = torch.arange(count, device=places.device)
+    distance = ((places[..., None] + 1) / 2 * (count - 1) - node).abs()
+    near = (1.25 * distance - 2.25) * distance.square() + 1
+    far = ((-0.75 * distance + 3.75) * distance - 6) * distance + 3
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
 
 
 def exposure(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:
@@ -73,29 +86,36 @@ def exposure(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:
     gain = (course("contrast", effects.contrast) + course("color", effects.color, 3)).exp()
     offset = course("brightness", effects.brightness)
     # Contrast turns about middle grey.
-    return (frames.clamp(0, 1) ** gamma - 0.5) * gain + 0.5 + offset
+    return frames.clamp(0, 1).pow_(gamma).sub_(0.5).mul_(gain).add_(offset + 0.5)
 
 
 def noise(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:
     """Add Gaussian noise, independent by pixel, channel and frame."""
     batch, count = frames.shape[:2]
-    table = _normal_table(frames.device)
-    level = (effects.noise_level * draws.uniform("noise level")).float()
-    numbers = math.prod(frames.shape[2:])
-    start = draws.child("noise", count).bits("start")[..., None]
-    place = (start + torch.arange(numbers, device=frames.device)) & (len(table) - 1)
-    added = table[place].view(frames.shape)
-    return frames + level.view(batch, 1, 1, 1, 1) * added
+    table = _normal_table(frames.device, math.prod(frames.shape[2:]))
+    level = (effects.noise_level * draws.uniform("noise level")).float().tolist()
+    start = (draws.child("noise", count).bits("start") & (NORMALS - 1)).tolist()
+    noisy = torch.empty_like(frames)
+    for b, t in itertools.product(range(batch), range(count)):
+        added = table[start[b][t] :][: frames[b, t].numel()].view(frames.shape[2:])
+        torch.add(frames[b, t], added, alpha=level[b], out=noisy[b, t])
+    return noisy
+
+
+@lru_cache(maxsize=4)
+def _normal_table(device: torch.device, length: int) -> Tensor:
+    """Return NORMALS normal numbers, again and again, so that `length` follow any of them.
+
+    Every frame reads at a place of its own. Drawing them anew for each frame would take longer
+    than all the rest of rendering.
+    """
+    return _normals(device).repeat(2 + length // NORMALS)[: NORMALS + length]
 
 
 @lru_cache(maxsize=2)
-def _normal_table(device: torch.device) -> Tensor:
-    """Return 2²⁰ normal numbers, from which every frame reads at a place of its own.
-
-    Drawing them anew for each frame would take longer than all the rest of rendering.
-    """
+def _normals(device: torch.device) -> Tensor:
     draws = Draws(key(0, torch.zeros(1, dtype=torch.int64)))
-    return draws.normal("noise", 2**20)[0].float().to(device)
+    return draws.normal("noise", NORMALS)[0].float().to(device)
 
 
 def jpeg(frames: Tensor, effects: Effects, draws: Draws) -> Tensor:

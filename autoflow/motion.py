@@ -1,19 +1,24 @@
 """How layers move: homographies and smooth grid deformation, in closed form over time.
 
-A layer's own coordinates q are such that its shape lies in [-1, 1]². At time t its point q is seen
-at frame position x (frame sides, from the frame's centre), where
+A layer's own coordinates q are such that its shape lies in [-1, 1]². At time t its point q is at
+the position x of what carries it, where
 
-    q = u + bend(t) · d(u),    u = to_layer(t) · x.
+    q = u + bend(t) · d(u),    u = inwards(t) · x.
 
-So a frame is made by the closed form, and only flow needs the inverse of u + bend · d(u), which
+The background is carried by the frame: x is a frame position, in frame sides from its centre. The
+other layers are carried by the background, the ground on which they move: x are its coordinates. So
+they take part in all of its motion, deformation included, and the two maps follow one another.
+
+A frame is made by these closed forms, and only flow needs the inverse of u + bend · d(u), which
 Newton's method finds. d is a cubic B-spline over a grid of control displacements, tabulated on a
 lattice of `CELLS`² cells and read bilinearly; that reading is the definition. Controls are scaled
 down until the Lipschitz constant (maximum norm) of bend · d stays under `STEEPEST` for the whole
-clip; the map is then one to one: free of folds.
+clip; each map is then one to one, free of folds, and so is one after the other.
 
-`to_layer` is the inverse of background(t) · own(t) · extent, each a homography; own(t) and
-background(t) translate, rotate, shear, scale and change perspective in proportion to a course s(t):
-s(0) = 0, s(1) = 1, constant speed but for an acceleration.
+`inwards` is the inverse of carrier⁻¹ · own(t) · extent, each a homography; carrier is the
+background's extent, or 1 for the background itself. own(t) translates, rotates, shears, scales and
+changes perspective in proportion to a course s(t): s(0) = 0, s(1) = 1, constant speed but for an
+acceleration.
 """
 
 from collections.abc import Callable
@@ -33,7 +38,9 @@ STEEPEST = 0.5  # bound on the Lipschitz constant of the displacement
 NEWTON_STEPS = 3  # errors of 15 px fall under 0.001 px
 HORIZON = 0.05  # points nearer to the horizon than this are no part of any layer
 MOST_PERSPECTIVE = 0.35  # per frame side; keeps the horizon out of frame
+SPAN = CELLS + 2  # cells of a table along each axis: around the lattice lies a ring without slope
 _CELLS_PER_UNIT = CELLS / (2 * REACH)
+_FIRST = REACH * _CELLS_PER_UNIT + 1  # the layer's centre, in cells from the table's corner
 
 Points = tuple[Tensor, Tensor]  # x and y, of the same shape
 
@@ -55,13 +62,16 @@ class Motions:
 
 @dataclass(frozen=True)
 class Poses:
-    """Where layers are at given times: `(V, L, 3, 3)` homographies and `(V, L)` bends, float32.
+    """Where layers are at given times, float32. A view is one scene at one time: V = B * N.
 
-    A view is one scene at one time: V = B * N.
+    Attributes:
+        outwards: homographies from layers to what carries them, `(V, L, 3, 3)`.
+        inwards: their inverses.
+        bend: `(V, L)`.
     """
 
-    to_frame: Tensor
-    to_layer: Tensor
+    outwards: Tensor
+    inwards: Tensor
     bend: Tensor
 
 
@@ -92,28 +102,28 @@ def course(acceleration: Tensor, time: Tensor | float) -> Tensor:
 
 
 def poses(motions: Motions, times: Tensor) -> Poses:
-    """Return the poses at `times` `(B, N)`, in frame steps after the first frame.
-
-    Layer 0, the background, carries the others along.
-    """
+    """Return the poses at `times` `(B, N)`, in frame steps after the first frame."""
     progress = course(motions.acceleration[:, None], times[..., None])
-    own = _own_homography(motions, progress)
-    carried = torch.cat((own[:, :, :1], own[:, :, :1] @ own[:, :, 1:]), 2)
     box = torch.diag_embed(F.pad(motions.extent, (0, 1), value=1.0))
-    to_frame = (carried @ box[:, None]).flatten(0, 1)
-    to_layer = torch.linalg.inv(to_frame)
-    return Poses(to_frame.float(), to_layer.float(), progress.flatten(0, 1).float())
+    frame = torch.eye(3, device=box.device, dtype=box.dtype).expand(len(box), 1, 3, 3)
+    ground = torch.linalg.inv(box[:, :1]).expand(-1, box.shape[1] - 1, 3, 3)
+    carrier = torch.cat((frame, ground), 1)[:, None]
+    outwards = (carrier @ _own_homography(motions, progress) @ box[:, None]).flatten(0, 1)
+    inwards = torch.linalg.inv(outwards)
+    return Poses(outwards.float(), inwards.float(), progress.flatten(0, 1).float())
 
 
 def lattice(controls: Tensor) -> Tensor:
     """Tabulate the displacement of controls `(..., 2, GRID + 3, GRID + 3)`.
 
     Returns:
-        `(8, ..., CELLS * CELLS)`: for x, then y, the coefficients of a cell's bilinear form, see
-        `bilinear`.
+        `(8, ..., SPAN * SPAN)`: for x, then y, the coefficients of a cell's bilinear form, see
+        `bilinear_coefficients`. Beyond the lattice displacement is what it is at its border.
     """
     basis = _spline_basis(controls)
     nodes = basis @ controls @ basis.T
+    around = F.pad(nodes.flatten(0, -4), (1, 1, 1, 1), mode="replicate")
+    nodes = around.view(*nodes.shape[:-2], *around.shape[-2:])
     return bilinear_coefficients(nodes).movedim(-3, 0).flatten(0, 1).flatten(-2)
 
 
@@ -132,15 +142,15 @@ def homogeneous(matrices: Tensor, points: Points) -> tuple[Tensor, Tensor, Tenso
     """Return points `(M, P)` after the homographies `(M, 3, 3)`, before division by the third."""
     x, y = points
     rows = matrices[..., None].unbind(1)
-    first, second, depth = (r[:, 0] * x + r[:, 1] * y + r[:, 2] for r in rows)
+    first, second, depth = ((x * r[:, 0]).addcmul_(y, r[:, 1]).add_(r[:, 2]) for r in rows)
     return first, second, depth
 
 
 def project(matrices: Tensor, points: Points) -> Points:
     """Return points `(M, P)` after the homographies `(M, 3, 3)`."""
     first, second, depth = homogeneous(matrices, points)
-    depth = depth.clamp(min=HORIZON)
-    return first / depth, second / depth
+    depth.clamp_(min=HORIZON)
+    return first.div_(depth), second.div_(depth)
 
 
 def deform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
@@ -156,6 +166,17 @@ def undeform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Poin
     return _where_bent(_undeform, table, layer, bend, points)
 
 
+def steepness(controls: Tensor) -> Tensor:
+    """Return a bound on the Lipschitz constant (maximum norm) of the displacement, `(...)`.
+
+    A spline's slope is at most the largest difference between neighbouring controls over their
+    distance; bilinear reading of its values is no steeper.
+    """
+    spacing = 2 * REACH / GRID
+    across = controls.diff(dim=-1).abs().amax((-2, -1)) + controls.diff(dim=-2).abs().amax((-2, -1))
+    return across.amax(-1) / spacing
+
+
 def _where_bent(
     function: Callable[..., Points], table: Tensor, layer: Tensor, bend: Tensor, points: Points
 ) -> Points:
@@ -163,54 +184,58 @@ def _where_bent(
     (rows,) = bend.nonzero(as_tuple=True)
     if len(rows) == len(bend):
         return function(table, layer, bend, points)
+    if not len(rows):
+        return points
     bent = function(table, layer[rows], bend[rows], (points[0][rows], points[1][rows]))
     return points[0].index_copy(0, rows, bent[0]), points[1].index_copy(0, rows, bent[1])
 
 
 def _deform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
-    places = _places(points)
-    c0, c1, c2, c3, e0, e1, e2, e3, fx, fy = _cells(table, layer, places)
-    dx = torch.addcmul(torch.addcmul(c0, fy, c2), fx, torch.addcmul(c1, fy, c3))
-    dy = torch.addcmul(torch.addcmul(e0, fy, e2), fx, torch.addcmul(e1, fy, e3))
+    dx, dy, *_ = _read(table, layer, _places(points))
     return torch.addcmul(points[0], bend[:, None], dx), torch.addcmul(points[1], bend[:, None], dy)
 
 
 def _undeform(table: Tensor, layer: Tensor, bend: Tensor, points: Points) -> Points:
-    x, y = points
-    bend = bend[:, None]
-    slope = bend * _CELLS_PER_UNIT
+    """Solve in cells of the table, where a step to the next one is a step of 1."""
+    goal_x, goal_y = _places(points)
+    x, y = goal_x.clone(), goal_y.clone()
+    slope = (bend * _CELLS_PER_UNIT)[:, None]
     for _ in range(NEWTON_STEPS):
-        places = _places((x, y))
-        c0, c1, c2, c3, e0, e1, e2, e3, fx, fy = _cells(table, layer, places)
-        c1, e1 = torch.addcmul(c1, fy, c3), torch.addcmul(e1, fy, e3)
-        dx = torch.addcmul(torch.addcmul(c0, fy, c2), fx, c1)
-        dy = torch.addcmul(torch.addcmul(e0, fy, e2), fx, e1)
-        # Beyond the lattice displacement does not vary.
-        slope_x, slope_y = (slope * ((place > 0) & (place < CELLS)) for place in places)
-        a, b = 1 + slope_x * c1, slope_y * torch.addcmul(c2, fx, c3)
-        c, d = slope_x * e1, 1 + slope_y * torch.addcmul(e2, fx, e3)
-        error_x = torch.addcmul(x - points[0], bend, dx)
-        error_y = torch.addcmul(y - points[1], bend, dy)
-        determinant = a * d - b * c
-        x = x - (d * error_x - b * error_y) / determinant
-        y = y - (a * error_y - c * error_x) / determinant
-    return x, y
+        dx, dy, a, b, c, d = _read(table, layer, (x, y))
+        a, b = a.mul_(slope).add_(1), b.mul_(slope)
+        c, d = c.mul_(slope), d.mul_(slope).add_(1)
+        error_x = (x - goal_x).addcmul_(slope, dx)
+        error_y = (y - goal_y).addcmul_(slope, dy)
+        determinant = (a * d).addcmul_(b, c, value=-1)
+        x.addcdiv_(d.mul_(error_x).addcmul_(b, error_y, value=-1), determinant, value=-1)
+        y.addcdiv_(a.mul_(error_y).addcmul_(c, error_x, value=-1), determinant, value=-1)
+    first, second = (place.sub_(_FIRST).div_(_CELLS_PER_UNIT) for place in (x, y))
+    return first, second
 
 
 def _places(points: Points) -> Points:
-    """Return points in cells of the lattice."""
-    x, y = ((value + REACH) * _CELLS_PER_UNIT for value in points)
+    """Return points in cells of the table."""
+    x, y = ((value * _CELLS_PER_UNIT).add_(_FIRST) for value in points)
     return x, y
 
 
-def _cells(table: Tensor, layer: Tensor, places: Points) -> tuple[Tensor, ...]:
-    """Return the eight coefficients of the cells at `places` `(M, P)`, and fx, fy in the cells."""
-    x, y = (place.clamp(0, CELLS) for place in places)
-    column, row = x.floor().clamp_(max=CELLS - 1), y.floor().clamp_(max=CELLS - 1)
-    index = layer.int()[:, None] * CELLS**2 + (row * CELLS + column).int()
-    flat = index.flatten()
-    values = (one.index_select(0, flat).view(index.shape) for one in table)
-    return *values, x - column, y - row
+def _read(table: Tensor, layer: Tensor, places: Points) -> tuple[Tensor, ...]:
+    """Return displacements x and y at `places` `(M, P)`, and what they grow by from cell to cell.
+
+    That is: dx, dy, dx along x, dx along y, dy along x, dy along y.
+    """
+    fx, fy = (place.clamp(0, SPAN) for place in places)
+    column, row = fx.floor().clamp_(max=SPAN - 1), fy.floor().clamp_(max=SPAN - 1)
+    fx, fy = fx.sub_(column), fy.sub_(row)
+    index = column.add_(row, alpha=SPAN).int().add_(layer.int()[:, None], alpha=SPAN**2).flatten()
+    values = [one.index_select(0, index).view(fx.shape) for one in table]
+    read: list[Tensor] = []
+    for base, along_x, along_y, both in (values[:4], values[4:]):
+        along_x.addcmul_(fy, both)
+        read += [base.addcmul_(fy, along_y).addcmul_(fx, along_x), along_x]
+        read.append(along_y.addcmul_(fx, both))
+    dx, dx_x, dx_y, dy, dy_x, dy_y = read
+    return dx, dy, dx_x, dx_y, dy_x, dy_y
 
 
 def _own_homography(motions: Motions, progress: Tensor) -> Tensor:
@@ -236,15 +261,9 @@ def _matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 
 def _without_folds(controls: Tensor, acceleration: Tensor, frames: int) -> Tensor:
-    """Scale controls down so that the displacement's Lipschitz constant stays under STEEPEST.
-
-    A spline's slope is at most the largest difference between neighbouring controls over their
-    distance; bilinear reading of its values is no steeper.
-    """
-    spacing = 2 * REACH / GRID
-    across = controls.diff(dim=-1).abs().amax((-2, -1)) + controls.diff(dim=-2).abs().amax((-2, -1))
+    """Scale controls down so that the displacement's Lipschitz constant stays under STEEPEST."""
     ends = [course(acceleration, time).abs() for time in (-0.5, frames - 0.5)]
-    steepest = across.amax(-1) / spacing * torch.maximum(*ends).clamp(min=1.0)
+    steepest = steepness(controls) * torch.maximum(*ends).clamp(min=1.0)
     return controls * (STEEPEST / steepest.clamp(min=STEEPEST))[..., None, None, None]
 
 

@@ -122,13 +122,14 @@ def render_scenes(scenes: Scenes) -> Sample:
     earlier, later = number[:, :-1].flatten(), number[:, 1:].flatten()
     source, target = torch.cat((earlier, later)), views.take(torch.cat((later, earlier)))
     top, *place = (blocks.of(values, source) for values in (canvas.top, canvas.x, canvas.y))
-    x, y = follow(target, blocks, top, (place[0], place[1]))
-    flow = torch.stack((x - blocks.x, y - blocks.y), 1) * scenes.side
-    seen = visible(target, blocks, top.view(x.shape), (x, y))
+    ground, (x, y) = follow(target, blocks, top, (place[0], place[1]))
+    seen = visible(target, blocks, top, ground, (x, y)).view(len(target), 1, blocks.count, -1)
+    x, y = (values.view(len(target), blocks.count, -1) for values in (x, y))
+    flow = torch.stack((x - blocks.x, y - blocks.y), 1).mul_(scenes.side)
 
     steps, size = (2, batch, frames - 1), (scenes.height, scenes.width)
     forward, backward = blocks.join(flow).view(*steps, 2, *size)
-    visible_forward, visible_backward = blocks.join(seen[:, None]).view(*steps, 1, *size)
+    visible_forward, visible_backward = blocks.join(seen).view(*steps, 1, *size)
     pictures = canvas.color.view(batch * frames, blocks.count, 3, -1).transpose(1, 2)
     layers = canvas.top.view(batch * frames, 1, blocks.count, -1)
     return Sample(

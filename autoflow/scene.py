@@ -1,8 +1,8 @@
 """A scene: a background and foreground layers, each a texture, a mask and a motion.
 
 Frame positions are in frame sides (square root of the frame's area) from the frame's centre. Layer
-0 is the background, whose box [-1, 1]² is the frame at time 0; it has no edge. Layer l lies in
-front of layer l - 1.
+0 is the background, whose box [-1, 1]² is the frame at time 0; it has no edge. It is the ground on
+which the others move, see `autoflow.motion`. Layer l lies in front of layer l - 1.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autoflow.draws import Draws
 from autoflow.hyperparameters import Effects, Hyperparameters, Textures
-from autoflow.motion import Motions, bilinear_coefficients, draw_motions, lattice
+from autoflow.motion import Motions, bilinear_coefficients, draw_motions, lattice, steepness
 from autoflow.shapes import boxes, distance_maps, draw_outlines
 from autoflow.textures import LEVELS, Bank, PhotographBank, bank, tile_side
 from selfflow.random import key
@@ -31,13 +31,15 @@ class Scenes:
         height, width, frames: size of the clips.
         motions: see `autoflow.motion`.
         lattices: displacement tables, `(8, B, L, cells)`, see `autoflow.motion.lattice`.
+        steepness: bounds on the displacements' Lipschitz constants, `(B, L)`.
         present: which layers exist, `(B, L)` bool.
         maps: distance maps' bilinear coefficients, `(4, B, L, cells)`; the background's are not
             used.
         map_cells: cells of a map along each axis.
         map_reach: half sides of the area that a map covers, `(B, L, 2)` in layer coordinates.
+        map_slopes: the largest slopes of a map along x and y, `(B, L, 2)`, per layer coordinate.
         softness: width of the edges' transition, `(B, L)` frame sides; a pixel at least.
-        shadow: darkness, offset x and y, width of transition, `(B, L, 4)`.
+        shadow: darkness, offset x and y along the ground, width of transition, `(B, L, 4)`.
         to_texels: affine maps from layer coordinates to texels of the layer's tile, `(B, L, 2, 3)`.
         tiles: corner of the tile in the atlas, x and y, and its side, `(B, L, 3)` texels.
         colors: affine maps of RGB, `(B, L, 3, 4)`.
@@ -50,10 +52,12 @@ class Scenes:
     frames: int
     motions: Motions
     lattices: Tensor
+    steepness: Tensor
     present: Tensor
     maps: Tensor
     map_cells: int
     map_reach: Tensor
+    map_slopes: Tensor
     softness: Tensor
     shadow: Tensor
     to_texels: Tensor
@@ -84,8 +88,10 @@ class Scenes:
             name: getattr(self, name)[:, chosen].contiguous() for name in ("lattices", "maps")
         }
         names = (
+            "steepness",
             "present",
             "map_reach",
+            "map_slopes",
             "softness",
             "shadow",
             "to_texels",
@@ -135,16 +141,19 @@ def draw_scenes(
     tiles = bank(textures, seed, tile_side(side), photographs, indices.device)
     to_texels, corners = _place_textures(every, textures, tiles, motions.extent, defocus, side)
     number = torch.arange(layers.count[1] + 1, device=indices.device)
+    reach = F.pad(1 + margin[..., None] / extent, (0, 0, 1, 0), value=1.0).float()
     return Scenes(
         height=height,
         width=width,
         frames=frames,
         motions=motions,
         lattices=lattice(motions.controls).float(),
+        steepness=steepness(motions.controls).float(),
         present=number <= count[:, None],
         maps=_coefficients(maps),
         map_cells=nodes - 1,
-        map_reach=F.pad(1 + margin[..., None] / extent, (0, 0, 1, 0), value=1.0).float(),
+        map_reach=reach,
+        map_slopes=_slopes(maps) * ((nodes - 1) / 2) / reach,
         softness=softness.float(),
         shadow=shadow.float(),
         to_texels=to_texels.float(),
@@ -226,6 +235,12 @@ def _colors(draws: Draws, textures: Textures) -> Tensor:
     matrix = contrast[..., None, None] * turned
     offset = (0.5 - 0.5 * contrast + brightness)[..., None, None].expand(*angle.shape, 3, 1)
     return torch.cat((matrix, offset), -1)
+
+
+def _slopes(maps: Tensor) -> Tensor:
+    """Return the largest steps along x and y from node to node of maps, 0 for layer 0."""
+    steps = (maps.diff(dim=axis).abs().amax((-2, -1)) for axis in (-1, -2))
+    return F.pad(torch.stack(tuple(steps), -1), (0, 0, 1, 0))
 
 
 def _coefficients(maps: Tensor) -> Tensor:

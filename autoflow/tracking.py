@@ -11,11 +11,11 @@ from torch import Tensor
 from autoflow.blocks import Blocks
 from autoflow.motion import Points
 from autoflow.surface import distance
-from autoflow.views import Views
+from autoflow.views import Views, block_ranges
 
 
-def follow(views: Views, blocks: Blocks, top: Tensor, place: Points) -> Points:
-    """Return where points on layers are seen in `views`, `(V, K, P)` each.
+def follow(views: Views, blocks: Blocks, top: Tensor, place: Points) -> tuple[Points, Points]:
+    """Return where points on layers are in `views`: on the ground and in the frame, `(V * K, P)`.
 
     Args:
         views: one for each view that the points come from, of the same scene at another time.
@@ -23,25 +23,31 @@ def follow(views: Views, blocks: Blocks, top: Tensor, place: Points) -> Points:
         top: the layers that the points are on, `(V * K, P)`.
         place: the points in layer coordinates, `(V * K, P)`.
     """
-    landing = torch.zeros_like(place[0]), torch.zeros_like(place[1])
-    for layer in range(views.scenes.layers):
-        own = top == layer
-        entry = own.any(-1).nonzero()[:, 0]
-        positions = views.land(entry // blocks.count, layer, (place[0][entry], place[1][entry]))
-        for values, new in zip(landing, positions, strict=True):
-            values[entry] = torch.where(own[entry], new, values[entry])
-    shape = (len(views), blocks.count, blocks.points)
-    return landing[0].view(shape), landing[1].view(shape)
-
-
-def visible(views: Views, blocks: Blocks, top: Tensor, landing: Points) -> Tensor:
-    """Return whether points on the layers `top` are seen at positions `landing`, `(V, K, P)`."""
-    x, y = landing
-    seen = blocks.inside(landing)
-    ranges = (x.amin(-1), x.amax(-1), y.amin(-1), y.amax(-1))
+    x, y = place[0].clone(), place[1].clone()
+    lowest, highest = top.amin(-1), top.amax(-1)
     for layer in range(1, views.scenes.layers):
-        view, block = (views.touches(layer, ranges) & (top.amin(-1) < layer)).nonzero(as_tuple=True)
-        place = views.locate(view, layer, (x[view, block], y[view, block]))
+        entry = ((lowest <= layer) & (highest >= layer)).nonzero()[:, 0]
+        own = top[entry] == layer
+        landed = views.land(entry // blocks.count, layer, (place[0][entry], place[1][entry]))
+        for values, new in zip((x, y), landed, strict=True):
+            values.index_copy_(0, entry, torch.where(own, new, values.index_select(0, entry)))
+    everywhere = torch.arange(len(views), device=top.device).repeat_interleave(blocks.count)
+    return (x, y), views.land(everywhere, 0, (x, y))
+
+
+def visible(views: Views, blocks: Blocks, top: Tensor, ground: Points, landing: Points) -> Tensor:
+    """Return whether points on the layers `top` are seen in `views`, `(V * K, P)`.
+
+    `ground` and `landing` are what `follow` returns.
+    """
+    seen = blocks.inside(landing)
+    ranges, lowest = block_ranges(ground, len(views)), top.amin(-1)
+    edge = torch.zeros(len(views), device=top.device)
+    for layer in range(1, views.scenes.layers):
+        touched = views.meets(layer, views.spans(layer, ranges), edge).flatten()
+        entry = (touched & (lowest < layer)).nonzero()[:, 0]
+        view = entry // blocks.count
+        place = views.locate(view, layer, (ground[0][entry], ground[1][entry]))
         covers = distance(views.scenes, views.surface(view, layer), place) > 0
-        seen[view, block] &= ~(covers & (top[view, block] < layer))
+        seen[entry] &= ~(covers & (top[entry] < layer))
     return seen

@@ -66,7 +66,8 @@ def _draw(scenes: Scenes, sample: int) -> tuple[np.ndarray, ...]:
     height, width = SIZE
     side, atlas = scenes.side, scenes.bank.atlas[0].permute(1, 2, 0).numpy()
     pixels = np.array(((side, 0, (width - 1) / 2), (0, side, (height - 1) / 2), (0, 0, 1)))
-    to_frame = poses(scenes.motions, torch.arange(2.0).expand(len(scenes.present), 2)).to_frame
+    outwards = poses(scenes.motions, torch.arange(2.0).expand(len(scenes.present), 2)).outwards
+    to_frame = torch.cat((outwards[:, :1], outwards[:, :1] @ outwards[:, 1:]), 1)
     to_frame = to_frame.view(-1, 2, scenes.layers, 3, 3)[sample].double().numpy()
     frames, tops = (
         np.zeros((2, height, width, 3), np.float32),

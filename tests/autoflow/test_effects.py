@@ -10,7 +10,7 @@ from torch import Tensor
 from autoflow import Hyperparameters, render
 from autoflow.blocks import Blocks
 from autoflow.draws import Draws
-from autoflow.effects import apply_effects, compress, exposure, fog, noise
+from autoflow.effects import _bicubic, apply_effects, compress, exposure, fog, noise
 from autoflow.hyperparameters import Effects
 from autoflow.paint import paint
 from autoflow.scene import Scenes, draw_scenes
@@ -210,3 +210,12 @@ def test_shadows_darken_what_lies_below_and_move_with_their_layer(plain):
     assert (below < -0.05).float().mean() > 0.02
     top = lit.layers == lit.layers.amax((1, 2, 3, 4), keepdim=True)
     assert change[top & (lit.layers > 0)].abs().quantile(0.9) < 0.02
+
+
+def test_fogs_clouds_are_read_as_torch_reads_them():
+    nodes, places = torch.rand(1, 1, 9, 9), torch.linspace(-1.3, 1.3, 40)
+    x, y = torch.meshgrid(places, places, indexing="xy")
+    grid = torch.stack((x, y), -1)[None]
+    read = torch.nn.functional.grid_sample(nodes, grid, mode="bicubic", align_corners=True)
+    weights = _bicubic(places, 9)
+    torch.testing.assert_close(weights @ nodes @ weights.T, read, rtol=0, atol=1e-5)

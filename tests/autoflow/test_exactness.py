@@ -45,6 +45,13 @@ WILD = {
 }
 
 
+MOVING_GROUND = {
+    "background.deformation": 0.03,
+    "background.perspective": 0.06,
+    "background.rotation": 5.0,
+}
+
+
 @pytest.mark.parametrize(("changes", "frames"), [({}, 2), (WILD, 2), ({}, 4)])
 def test_flow_and_layers_are_the_tracers(plain, changes, frames):
     scenes, sample = rendered(replace_values(plain, changes), 3, frames)
@@ -62,6 +69,23 @@ def test_flow_and_layers_are_the_tracers(plain, changes, frames):
                 expected = tracer.flow(pixels, shown, start, end)
                 error = np.linalg.norm(at(flows[scene, t], pixels) - expected, axis=1)
                 assert error.max() < 0.01
+
+
+def test_layers_that_rest_move_as_the_background_does(plain):
+    """Homography and deformation: flow is as if no layer were there."""
+    still = dict.fromkeys(
+        ("translation", "rotation", "scale", "shear", "perspective", "deformation"), 0.0
+    )
+    resting = replace_values(
+        plain, {f"foreground.{name}": value for name, value in still.items()} | MOVING_GROUND
+    )
+    _, sample = rendered(resting, 3, 3)
+    _, empty = rendered(replace_values(resting, {"layers.count": (0, 0)}), 3, 3)
+    assert (sample.layers > 0).float().mean() > 0.1
+    assert (sample.forward - empty.forward).abs().max() < 0.01
+    assert (sample.backward - empty.backward).abs().max() < 0.01
+    unbent = replace_values(resting, {"background.deformation": 0.0, "layers.count": (0, 0)})
+    assert (rendered(unbent, 3, 3)[1].forward - empty.forward).abs().max() > 2
 
 
 @pytest.mark.parametrize("changes", [{}, WILD])

@@ -5,7 +5,18 @@ from hypothesis import given, settings
 from autoflow import motion
 from autoflow.draws import Draws
 from autoflow.hyperparameters import BackgroundMotion, Motion
-from autoflow.motion import CELLS, REACH, STEEPEST, deform, draw_motions, lattice, poses, undeform
+from autoflow.motion import (
+    CELLS,
+    REACH,
+    SPAN,
+    STEEPEST,
+    deform,
+    draw_motions,
+    lattice,
+    poses,
+    steepness,
+    undeform,
+)
 from selfflow.random import key
 
 
@@ -26,13 +37,14 @@ def random_points(rows: int, reach: float = 1.2) -> tuple[torch.Tensor, torch.Te
 @given(st.floats(0, 0.05), st.integers(2, 6))
 def test_deformation_has_no_folds(deformation, frames):
     motions = drawn(deformation, frames)
-    nodes = lattice(motions.controls)[0::4].unflatten(-1, (CELLS, CELLS))
+    nodes = lattice(motions.controls)[0::4].unflatten(-1, (SPAN, SPAN))
     spacing = 2 * REACH / CELLS
     across = nodes.diff(dim=-1).abs()[..., :-1, :] + nodes.diff(dim=-2).abs()[..., :, :-1]
     for time in (-0.5, 1.0, frames - 0.5):
         bend = motion.course(motions.acceleration, time).abs()
         slope = across.amax((0, -1, -2)) / spacing * bend
         assert slope.max() <= STEEPEST + 1e-9
+        assert (across.amax((0, -1, -2)) / spacing <= steepness(motions.controls) + 1e-9).all()
 
 
 def test_undeform_undoes_deform_at_the_steepest():
@@ -59,8 +71,11 @@ def test_rows_without_bend_stay_where_they_are():
 def test_first_frame_is_the_layer_in_its_place():
     motions = drawn()
     pose = poses(motions, torch.zeros(4, 1, dtype=torch.float64))
-    expected = torch.diag(torch.tensor((0.3, 0.3, 1.0))).expand(4, 3, 3, 3)
-    torch.testing.assert_close(pose.to_frame, expected)
+    in_frame = torch.diag(torch.tensor((0.3, 0.3, 1.0))).expand(4, 3, 3)
+    torch.testing.assert_close(pose.outwards[:, 0], in_frame)
+    on_background = torch.eye(3).expand(4, 2, 3, 3)  # all boxes have the same size here
+    torch.testing.assert_close(pose.outwards[:, 1:], on_background)
+    torch.testing.assert_close(pose.outwards @ pose.inwards, torch.eye(3).expand(4, 3, 3, 3))
     assert (pose.bend == 0).all()
 
 
@@ -73,7 +88,7 @@ def test_translation_has_a_long_tail():
     assert 0.13 < length.quantile(0.975) < 0.16  # e^(0.8 · 1.96) = 4.8 times the median
 
 
-def test_foreground_takes_part_in_the_backgrounds_motion():
+def test_a_layer_without_motion_of_its_own_rests_on_the_background():
     draws = Draws(key(0, torch.arange(1))).child("layer", 2)
     zero = torch.zeros(1, 2, 2, dtype=torch.float64)
     kinds = ("translation", "rotation", "scale", "shear", "perspective", "deformation")
@@ -86,15 +101,27 @@ def test_foreground_takes_part_in_the_backgrounds_motion():
             for name in vars(moving)
         }
     )
-    pose = poses(joined, torch.ones(1, 1, dtype=torch.float64))
-    torch.testing.assert_close(pose.to_frame[0, 1], pose.to_frame[0, 0])
-    assert pose.bend[0, 0] != 0
+    pose = poses(joined, torch.tensor(((0.0, 1.0),), dtype=torch.float64))
+    torch.testing.assert_close(pose.outwards[:, 1], torch.eye(3).expand(2, 3, 3))
+    assert (pose.outwards[1, 0] != pose.outwards[0, 0]).any()
+    assert pose.bend[1, 0] != 0
+
+
+def test_displacement_stays_what_it_is_beyond_the_lattice():
+    table = lattice(drawn(deformation=0.05).controls).float().flatten(1)
+    bend, layer = torch.ones(12), torch.arange(12)
+    border = torch.full((12, 1), REACH), torch.full((12, 1), 0.3)
+    beyond = torch.full((12, 1), 9.0), torch.full((12, 1), 0.3)
+    at_border, outside = (deform(table, layer, bend, each) for each in (border, beyond))
+    torch.testing.assert_close(at_border[0] - REACH, outside[0] - 9.0, rtol=0, atol=1e-5)
+    torch.testing.assert_close(at_border[1], outside[1])
+    assert (at_border[0] != REACH).all()
 
 
 def test_motion_of_a_clip_is_smooth():
     motions = drawn()
     times = torch.arange(6, dtype=torch.float64).expand(4, 6)
-    backgrounds = poses(motions, times).to_frame.view(4, 6, 3, 3, 3)[:, :, 0, :2, 2]
+    backgrounds = poses(motions, times).outwards.view(4, 6, 3, 3, 3)[:, :, 0, :2, 2]
     steps = backgrounds.diff(dim=1)
     change = steps.diff(dim=1).norm(dim=-1)
     assert (change > 0).all()

@@ -95,16 +95,23 @@ def test_clips_have_flow_between_all_neighbours():
 
 
 def test_only_blocks_that_a_layer_cannot_touch_are_left_out(plain, monkeypatch):
-    wild = {"foreground.deformation": 0.05, "foreground.perspective": 0.3}
+    wild = {
+        "foreground.deformation": 0.05,
+        "foreground.perspective": 0.3,
+        "background.deformation": 0.05,
+        "shapes.thin": 0.5,
+        "effects.shadows": 0.5,
+        "effects.soft_edges": 0.5,
+        "effects.motion_blur": 0.5,
+    }
     hyperparameters = replace_values(plain, wild)
     culled = render(hyperparameters, 3, range(4), size=SIZE)
-    touches = Views.touches
 
-    def all_present(self, layer, ranges):
+    def all_present(self, layer, spans, margin):
         present = self.scenes.present[self.scene, layer]
-        return present[:, None] & torch.ones_like(touches(self, layer, ranges))
+        return present[:, None] & torch.ones_like(spans[0], dtype=torch.bool)
 
-    monkeypatch.setattr(Views, "touches", all_present)
+    monkeypatch.setattr(Views, "meets", all_present)
     samples_equal(culled, render(hyperparameters, 3, range(4), size=SIZE), tolerance=1e-6)
 
 

@@ -24,23 +24,16 @@ class Tracer:
 
     def to_frame(self, layer: int, points: np.ndarray, time: float) -> np.ndarray:
         """Return the pixel positions `(n, 2)` of a layer's points `(n, 2)` at `time`."""
-        course = self._course(layer, time)
-        flat = points.copy()
-        for _ in range(200):
-            flat = points - course * self.readers[layer](flat)
-        moved = self._move(layer, flat * self.drawn["extent"][layer], course)
+        moved = self._bend_and_move(layer, points, time)
         if layer:
-            moved = self._move(0, moved, self._course(0, time))
+            # Where the point is in the first frame if the background rests; then that moves it.
+            moved = self._bend_and_move(0, moved / self.drawn["extent"][0], time)
         return moved * self.side + self.middle
 
     def to_layer(self, layer: int, pixels: np.ndarray, time: float) -> np.ndarray:
         """Return the layer's points `(n, 2)` seen at pixel positions `(n, 2)` at `time`."""
-        points = (pixels - self.middle) / self.side
-        if layer:
-            points = self._move_back(0, points, self._course(0, time))
-        course = self._course(layer, time)
-        flat = self._move_back(layer, points, course) / self.drawn["extent"][layer]
-        return flat + course * self.readers[layer](flat)
+        points = self._undo(0, (pixels - self.middle) / self.side, time)
+        return self._undo(layer, points * self.drawn["extent"][0], time) if layer else points
 
     def covers(self, layer: int, points: np.ndarray) -> np.ndarray:
         """Return the signed distance to the layer's edge in pixels, positive on it."""
@@ -73,6 +66,20 @@ class Tracer:
             points = self.to_layer(layer, pixels[on], start)
             flow[on] = self.to_frame(layer, points, end) - pixels[on]
         return flow
+
+    def _bend_and_move(self, layer: int, points: np.ndarray, time: float) -> np.ndarray:
+        """Return where a layer's own motion takes its points, deformation first."""
+        course = self._course(layer, time)
+        flat = points.copy()
+        for _ in range(200):
+            flat = points - course * self.readers[layer](flat)
+        return self._move(layer, flat * self.drawn["extent"][layer], course)
+
+    def _undo(self, layer: int, points: np.ndarray, time: float) -> np.ndarray:
+        """Undo `_bend_and_move`."""
+        course = self._course(layer, time)
+        flat = self._move_back(layer, points, course) / self.drawn["extent"][layer]
+        return flat + course * self.readers[layer](flat)
 
     def _course(self, layer: int, time: float) -> float:
         return time + self.drawn["acceleration"][layer] * time * (time - 1) / 2
