@@ -17,7 +17,7 @@ from autoflow.search_settings import SearchSettings
 from autoflow.textures import PhotographBank
 from autoflow.writer import LAYOUTS, write_set
 from selfflow.io import IMAGE_SUFFIXES, write_image
-from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
+from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import flatten, load
 from selfflow.runs.devices import pick_device
 from selfflow.runs.errors import UserError
@@ -93,6 +93,7 @@ def search(
 
 
 @main.command()
+@distributed
 @click.option("--chain", type=_PATH, help="TOML file of stages that are run one after the other.")
 @click.option("--hyperparameters", help="RUN, FILE or default.")
 @click.option("--top", type=click.IntRange(min=1), help="Mix only the first so many sets.")

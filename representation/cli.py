@@ -10,7 +10,7 @@ from representation.export import export_torchvision
 from representation.methods import METHODS
 from representation.pretrain import PAIRS, assemble, method_class, save, train
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
-from selfflow.runs.cli import Common, Group, common_options, json_option, print_result
+from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import read_toml, replace_values
 from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
@@ -25,6 +25,7 @@ def main() -> None:
 
 
 @main.command()
+@distributed
 @click.option("--method", help=f"One of {', '.join(METHODS)} [flowe].")
 @click.option("--flow-model", help="A path, a name in the model store, or a built-in.")
 @click.option("--target", help="A known target or a path [that of the flow model].")

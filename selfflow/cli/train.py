@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from selfflow.cli.terminal import PATH, output
-from selfflow.runs.cli import Common, common_options, json_option, print_result
+from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path
 from selfflow.stage_config import INITIAL, resolve
@@ -17,6 +17,7 @@ from selfflow.video import known_targets
 
 
 @click.command()
+@distributed
 @click.option("--stage", type=click.Choice(list(KINDS)), help="Kind of training [the recipe's].")
 @click.option("--target", help=f"{', '.join(known_targets())}, or a path [what --init is for].")
 @click.option("--init", help=f"Network to start from [the first there is of {', '.join(INITIAL)}].")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from selfflow.runs.config import Config, load, to_toml
 from selfflow.runs.devices import pick_device
+from selfflow.runs.distributed import active, launched, process_group, rank
 from selfflow.runs.errors import DivergedError, UserError
 from selfflow.runs.problems import explain
 from selfflow.runs.progress import console
@@ -67,6 +68,17 @@ class Common:
             raise click.exceptions.Exit(0)
 
 
+def distributed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let torchrun run a command, one that trains, in several processes at once."""
+
+    @functools.wraps(command)
+    def wrapper(**options: Any) -> Any:
+        with process_group():
+            return command(**options)
+
+    return wrapper
+
+
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the common options to a command; it gets them as one argument, `common`."""
 
@@ -88,6 +100,8 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
         dry_run: bool,
         **options: Any,
     ) -> Any:
+        if launched() and not active():
+            raise UserError("torchrun is for the commands that train; this one is a single process")
         common = Common(config, overrides, data_root, device, seed, dry_run)
         return command(common=common, **options)
 
@@ -116,7 +130,8 @@ class _Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__(f"process {rank()}: {line}" if rank() else line)
 
 
 class _Diverged(_Failure):
@@ -147,5 +162,6 @@ class Group(click.Group):
             place = f"{error.filename}: " if error.filename else ""
             raise _Failure(f"{place}{error.strerror}") from error
         except KeyboardInterrupt as error:
-            click.echo("Interrupted.", err=True)
+            if rank() == 0:
+                click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(130) from error

@@ -5,6 +5,7 @@ that is alone, everything here does nothing.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
 
 T = TypeVar("T")
@@ -43,7 +45,8 @@ def world_size() -> int:
 def process_group() -> Iterator[None]:
     """Join the processes that torchrun started, if it did; only the first of them talks.
 
-    Standard output of the others is dropped, and what `console` says; their errors are not.
+    Standard output of the others is dropped, and what `console` says; their errors are not. Raises
+    UserError where another process has gone.
     """
     if not launched() or active():
         yield
@@ -57,6 +60,10 @@ def process_group() -> Iterator[None]:
             console.quiet = True
             with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
                 yield
+    except RuntimeError as error:
+        if not re.search("gloo.*connection", str(error), re.IGNORECASE):
+            raise
+        raise UserError("another process has ended; what it said tells why") from error
     finally:
         console.quiet = quiet
     # Not after an error: others may wait for this process, and leaving a group properly would wait
@@ -67,7 +74,7 @@ def process_group() -> Iterator[None]:
 def from_first(work: Callable[[], T]) -> T:
     """Return what `work` returns in the first process, the only one to do it, in all of them.
 
-    What it raises is raised in all of them. Result and error are sent, so they are pickled.
+    What it raises is raised in all of them. Both are sent, so they are to be plain values.
     """
     if not active():
         return work()

@@ -71,15 +71,17 @@ class TrainingState:
         return True
 
     def restore(self, run: Run, batches: int) -> Result | None:
-        """Go back to the run's checkpoint, if it has one, which the first process reads.
+        """Go back to the run's checkpoint, if it has one.
 
         Raises:
             UserError: it is one of something else, or was made with another number of batches a
                 step, so that going on would skip or repeat some.
         """
-        state = from_first(run.load_checkpoint)
-        if state is None:
+        if not from_first(run.has_checkpoint):
             return None
+        state = run.load_checkpoint()
+        if state is None:
+            raise UserError(f"{run.checkpoint} is not seen by all processes; share its disk")
         if state.get("batches", batches) != batches:
             raise UserError(
                 f"{run.path} was trained with {state['batches']} batches a step, now there are "
