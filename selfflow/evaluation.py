@@ -88,7 +88,7 @@ class Evaluation:
         count = len(tally.totals)
         table = Table(
             title=f"{self.model} on {part}: {count} pair{'s' if count > 1 else ''}",
-            caption=" ".join((_CAPTION, *_legend(pooled))),
+            caption=" ".join((_CAPTION, *_legend(pooled), *self._started())),
             caption_justify="left",
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
@@ -108,6 +108,12 @@ class Evaluation:
                 str(img["images"]),
             )
         return table
+
+    def _started(self) -> list[str]:
+        if self.warm_started is None:
+            return []
+        pairs = sum(map(len, self.names.values()))
+        return [f"Warm start: {self.warm_started} of all {pairs} pairs."]
 
 
 def _legend(groups: Iterable[str]) -> list[str]:

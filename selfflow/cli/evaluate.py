@@ -93,7 +93,8 @@ def _keypoints(config: EvaluateConfig, common: Common) -> KeypointEvaluation | N
         folder, common.data_root, davis_only=config.data.lower() == "davis-badja"
     )
     frames = sum(len(video.frames) for video in videos)
-    lines = [f"{config.model} on {len(videos)} videos of {config.data}, {frames} frames, {device}"]
+    count = f"{len(videos)} video{'s' if len(videos) > 1 else ''}"
+    lines = [f"{config.model} on {count} of {config.data}, {frames} frames, {device}"]
     lines += [f"left out: {name}: {reason}" for name, reason in skipped.items()]
     common.announce(config, lines)
     return evaluate_keypoints(

@@ -11,6 +11,7 @@ from selfflow.labelled import LabelledPair
 from selfflow.metrics import Tally
 from selfflow.models import load
 from selfflow.pairs import Pairs
+from selfflow.raft import raft_small
 
 
 class Constant:
@@ -136,3 +137,26 @@ def test_published_figures_stand_beside_those_of_a_known_data_set(pairs):
     assert "yours: one" in text
     assert f"{8**0.5 * 96 / 176:.2f}" in text
     assert "7" in text
+
+
+def test_warm_start_follows_a_video_and_not_from_one_to_another():
+    torch.manual_seed(0)
+    network = raft_small().eval()
+    frames = [torch.rand(1, 3, 64, 64) for _ in range(4)]
+
+    def pair(first, second, part):
+        batch = Pairs(frames[first], frames[second], torch.zeros(1, 2, 64, 64))
+        return LabelledPair(f"{part}{first}", part, lambda: batch)
+
+    pairs = [pair(0, 1, "clean"), pair(1, 2, "clean"), pair(3, 0, "final")]
+    plain, warm = (
+        evaluate(network, pairs, iterations=2, warm_start=start, data="x")
+        for start in (False, True)
+    )
+    assert (plain.warm_started, warm.warm_started) == (None, 1)
+    assert "Warm start: 1 of all 3 pairs" in " ".join(printed(warm.tables()[0]).split())
+    assert warm.as_dict()["warm_started"] == 1
+    ours, theirs = (one.as_dict()["results"] for one in (plain, warm))
+    assert ours["x final"] == theirs["x final"]
+    assert ours["x clean"]["each"]["clean0"] == theirs["x clean"]["each"]["clean0"]
+    assert ours["x clean"]["each"]["clean1"] != theirs["x clean"]["each"]["clean1"]
