@@ -8,7 +8,7 @@ samples of its own, which stay in its caches.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,18 +94,22 @@ def render(
     tiles = tile_side(math.sqrt(size[0] * size[1]))
     bank(hyperparameters.textures, seed, tiles, photographs, numbers.device)
 
-    def finish(share: Tensor) -> list[Sample]:
+    whole = _empty(len(numbers), frames, size, numbers.device)
+
+    together = min(SCENES_AT_ONCE * at_once, -(-len(numbers) // workers))
+
+    def finish(first: int) -> None:
+        share = numbers[first : first + together]
         scenes = draw_scenes(hyperparameters, seed, share, size, frames, photographs)
-        parts = []
         for part, chosen in zip(scenes.split(at_once), share.split(at_once), strict=True):
             clean = render_scenes(part)
             pictures = apply_effects(clean.frames, hyperparameters.effects, key(seed, chosen))
-            parts.append(replace(clean, frames=pictures))
-        return parts
+            for name, values in vars(replace(clean, frames=pictures)).items():
+                getattr(whole, name)[first : first + len(chosen)] = values
+            first += len(chosen)
 
-    together = min(SCENES_AT_ONCE * at_once, -(-len(numbers) // workers))
-    shares = map_in_threads(finish, numbers.split(together), count=workers)
-    return _join([part for share in shares for part in share], workers)
+    map_in_threads(finish, range(0, len(numbers), together), count=workers)
+    return whole
 
 
 def render_scenes(scenes: Scenes) -> Sample:
@@ -143,11 +147,19 @@ def render_scenes(scenes: Scenes) -> Sample:
     )
 
 
-def _join(parts: list[Sample], workers: int) -> Sample:
-    if len(parts) == 1:
-        return parts[0]
-    names = [field.name for field in fields(Sample)]
-    joined = map_in_threads(
-        lambda name: torch.cat([getattr(part, name) for part in parts]), names, count=workers
+def _empty(batch: int, frames: int, size: tuple[int, int], device: torch.device) -> Sample:
+    """Return room for a batch; parts that are copied into it at once leave theirs to the next."""
+
+    def room(count: int, channels: int, kind: torch.dtype) -> Tensor:
+        return torch.empty(batch, count, channels, *size, dtype=kind, device=device)
+
+    steps = frames - 1
+    return Sample(
+        frames=room(frames, 3, torch.float32),
+        forward=room(steps, 2, torch.float32),
+        backward=room(steps, 2, torch.float32),
+        visible_forward=room(steps, 1, torch.bool),
+        visible_backward=room(steps, 1, torch.bool),
+        valid=room(steps, 1, torch.bool),
+        layers=room(frames, 1, torch.int64),
     )
-    return Sample(**dict(zip(names, joined, strict=True)))
