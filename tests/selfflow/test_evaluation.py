@@ -1,17 +1,23 @@
 """Evaluation: labelled pairs in, both averages out, by part of the data."""
 
+import json
 from io import StringIO
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 
+from selfflow.cli.evaluate import evaluate_command
 from selfflow.evaluation import evaluate
+from selfflow.io import write_flo, write_image, write_kitti_png
 from selfflow.labelled import LabelledPair
 from selfflow.metrics import Tally
 from selfflow.models import load
 from selfflow.pairs import Pairs
 from selfflow.raft import raft_small
+from selfflow.runs.cli import Group
 
 
 class Constant:
@@ -160,3 +166,48 @@ def test_warm_start_follows_a_video_and_not_from_one_to_another():
     assert ours["x final"] == theirs["x final"]
     assert ours["x clean"]["each"]["clean0"] == theirs["x clean"]["each"]["clean0"]
     assert ours["x clean"]["each"]["clean1"] != theirs["x clean"]["each"]["clean1"]
+
+
+def test_the_command_reads_kittis_masks(tmp_path):
+    training = tmp_path / "kitti" / "training"
+    flow = np.full((16, 24, 2), (4.0, 0.0), np.float32)
+    left, upper = np.indices((16, 24))[1] < 6, np.indices((16, 24))[0] < 4
+    for index in (10, 11):
+        write_image(training / "image_2" / f"000000_{index}.png", np.zeros((16, 24, 3), np.uint8))
+    write_kitti_png(training / "flow_occ" / "000000_10.png", flow)
+    write_kitti_png(training / "flow_noc" / "000000_10.png", flow, left)
+    write_image(training / "obj_map" / "000000_10.png", np.where(upper, 3, 0).astype(np.uint8))
+    result = called("--data", tmp_path / "kitti", "--json")
+    pooled = json.loads(result.stdout)["results"][str(tmp_path / "kitti")]["pooled"]
+    pixels = {group: values["pixels"] for group, values in pooled.items()}
+    assert pixels == {
+        "all": 384, "s0-10": 384, "visible": 96, "not visible": 288,
+        "foreground": 96, "background": 288,
+    }  # fmt: skip
+    assert all(values["fl_all"] == 100 and values["epe"] == 4 for values in pooled.values())
+
+
+def test_the_command_takes_one_part_and_any_folder_of_pairs(tmp_path):
+    for rendering in ("clean", "final"):
+        for number in (1, 2):
+            path = tmp_path / "training" / rendering / "wall" / f"frame_{number:04d}.png"
+            write_image(path, np.zeros((16, 24, 3), np.uint8))
+    flow = np.full((16, 24, 2), (3.0, 4.0), np.float32)
+    write_flo(tmp_path / "training" / "flow" / "wall" / "frame_0001.flo", flow)
+    one = json.loads(called("--data", tmp_path, "--part", "final", "--json").stdout)["results"]
+    assert list(one) == [f"{tmp_path} final"]
+    assert one[f"{tmp_path} final"]["pooled"]["all"]["epe"] == 5
+    assert one[f"{tmp_path} final"]["published"]["pairs"] == 1041
+    folder = tmp_path / "training" / "clean" / "wall"
+    write_flo(folder / "frame_0001.flo", flow)
+    shown = " ".join(called("--data", folder).stdout.split())
+    assert "1 pair" in shown
+    assert "published" not in shown
+
+
+def called(*arguments):
+    main = Group(commands={"evaluate": evaluate_command})
+    given = ["evaluate", "--model", "zero", *map(str, arguments)]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 0, result.output
+    return result
