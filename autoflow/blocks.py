@@ -37,11 +37,6 @@ class Blocks:
         """Return the positions of blocks `(M,)`, `(M, points)`."""
         return self.x[block], self.y[block]
 
-    def ranges(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the blocks' smallest and largest x and y, `(1, count)` each."""
-        low_x, high_x = self.x[None, :, 0], self.x[None, :, -1]
-        return low_x, high_x, self.y[None, :, 0], self.y[None, :, -1]
-
     def of(self, values: Tensor, view: Tensor) -> Tensor:
         """Return the blocks of the views `view` among blocks of all views, `(V * count, ...)`."""
         return values.unflatten(0, (-1, self.count))[view].flatten(0, 1)

@@ -37,7 +37,7 @@ class Moment:
 
     def spans(self, layer: int) -> Ranges:
         """Return ranges on a layer that hold the blocks', `(V, K)` each."""
-        return self.views.spans(layer, self._ranges)
+        return self.views.spans(layer, self.ranges)
 
     def place(self, view: Tensor, entry: Tensor, layer: int) -> Points:
         """Return where on a layer the pixels of blocks `entry` `(M,)` of views `(M,)` are."""
@@ -45,7 +45,8 @@ class Moment:
         return (x, y) if layer == 0 else self.views.locate(view, layer, (x, y))
 
     @cached_property
-    def _ranges(self) -> Ranges:
+    def ranges(self) -> Ranges:
+        """The ranges of each block's ground, `(V, K)` each."""
         return block_ranges(self.ground, len(self.views))
 
 
@@ -227,13 +228,9 @@ def _cast_shadow(shot: Shot, canvas: Canvas, layer: int) -> None:
         aside / scenes.motions.extent[views.scene, 0, axis].float()
         for axis, aside in enumerate((aside_x, aside_y))
     )
-    low_x, high_x, low_y, high_y = block_ranges(shot.instant.ground, len(views))
-    ranges = (
-        low_x - aside_x[:, None],
-        high_x - aside_x[:, None],
-        low_y - aside_y[:, None],
-        high_y - aside_y[:, None],
-    )
+    low_x, high_x, low_y, high_y = shot.instant.ranges
+    across, down = aside_x[:, None], aside_y[:, None]
+    ranges = (low_x - across, high_x - across, low_y - down, high_y - down)
     touched = views.meets(layer, views.spans(layer, ranges), width / 2)
     touched &= (darkness > 0)[:, None] & canvas.open().view(touched.shape)
     entry = touched.flatten().nonzero()[:, 0]

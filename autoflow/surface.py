@@ -37,13 +37,19 @@ def opacity(distances: Tensor, width: Tensor) -> Tensor:
 
 def color(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
     """Return the layers' colours, `(M, 3, P)`, in [0, 1]."""
-    read = _texture(scenes, surface, points)
-    matrix, offset = scenes.colors.flatten(0, 1)[surface].split((3, 1), -1)
-    return torch.baddbmm(offset, matrix, read).clamp_(0, 1)
+    red, green, blue = _texture(scenes, surface, points)
+    shade = red.new_empty(len(red), 3, red.shape[1])
+    # Not a matrix product, whose precision may be set lower on a GPU.
+    for row, out in zip(
+        scenes.colors.flatten(0, 1)[surface][..., None].unbind(1), shade.unbind(1), strict=True
+    ):
+        torch.mul(red, row[:, 0], out=out).addcmul_(green, row[:, 1])
+        out.addcmul_(blue, row[:, 2]).add_(row[:, 3])
+    return shade.clamp_(0, 1)
 
 
 def _texture(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
-    """Read the layers' tiles, mirrored at their sides without end, `(M, 3, P)`."""
+    """Read the layers' tiles, mirrored at their sides without end, `(3, M, P)`."""
     atlas = scenes.bank.atlas
     affine = scenes.to_texels.flatten(0, 1)[surface][..., None]
     corner_x, corner_y, side = scenes.tiles.flatten(0, 1)[surface][..., None].unbind(1)
@@ -56,4 +62,4 @@ def _texture(scenes: Scenes, surface: Tensor, points: Points) -> Tensor:
         place.addcmul_((place / period).round_(), period, value=-1)
         torch.add(place.abs_(), corner, out=grid[0, ..., axis])
     read = F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return read[0].transpose(0, 1)
+    return read[0]
