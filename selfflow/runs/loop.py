@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from selfflow.runs.config import Config
+from selfflow.runs.devices import keep_freed_memory
 from selfflow.runs.distributed import average_gradients, largest, mean_scalars, rank, world_size
 from selfflow.runs.errors import DivergedError
 from selfflow.runs.interrupt import delayed_interrupt
@@ -95,6 +96,7 @@ def fit(
         KeyboardInterrupt: after ^C, with the checkpoint written.
         UserError: if the run's checkpoint does not fit the task.
     """
+    keep_freed_memory()
     state = TrainingState(task, optimizer, settings.ema)
     share = settings.accumulate * world_size()
     restored = state.restore(run, share) if run is not None else None

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -51,3 +54,26 @@ def test_each_process_of_torchrun_takes_a_gpu_of_its_own(monkeypatch: pytest.Mon
         pick_device("auto")
     with pytest.raises(UserError, match="cuda:1 cannot be shared"):
         pick_device("cuda:1")
+
+
+FAULTS = """
+import resource
+from selfflow.runs.devices import keep_freed_memory
+kept = keep_freed_memory()
+import torch
+def faults():
+    torch.ones(2**24)  # 64 MiB, beyond what the C library would keep by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+course = [faults() for _ in range(6)]
+print(int(kept), course[-1] - course[-2])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    kept, faults = map(int, found.stdout.split())
+    if kept:  # else it is another C library
+        assert faults < 1000  # 64 MiB are 16,384 pages
