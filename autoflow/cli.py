@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from autoflow.chain import run_chain
-from autoflow.hyperparameters import Hyperparameters, read_hyperparameters, read_sets
+from autoflow.hyperparameters import Hyperparameters
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
 from autoflow.preview import gallery, preview
 from autoflow.search_run import estimate, rebuild_report, run_search
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
 from autoflow.search_settings import SearchSettings
+from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.textures import PhotographBank
 from autoflow.writer import LAYOUTS, write_set
 from selfflow.io import IMAGE_SUFFIXES, write_image

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from autoflow.hyperparameters import read_sets
+from autoflow.sets import read_sets
 from autoflow.textures import PhotographBank
 from autoflow.train import (
     CPU_TRAINING,

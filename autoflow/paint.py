@@ -19,6 +19,7 @@ from autoflow.views import Ranges, Views, block_ranges
 
 EXPOSURES = 9  # the most instants over which motion blur is averaged
 PER_PIXEL = 2  # instants for each pixel that a block of the layer moves
+DARK = 1e-5  # a share of the light that makes no difference
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Canvas:
 
     def open(self) -> Tensor:
         """Return the blocks in which something lets light through, `(V * K,)`."""
-        return self.through.amax(-1) > 0
+        return self.through.amax(-1) > DARK
 
 
 def paint(views: Views, opening: Views, closing: Views, blocks: Blocks) -> Canvas:
@@ -176,7 +177,7 @@ def _add(
     through = canvas.through.index_select(0, entry)
     share = alpha * through
     canvas.through.index_copy_(0, entry, through.sub_(share))
-    lit = (share.amax(-1) > 0).nonzero()[:, 0]
+    lit = (share.amax(-1) > DARK).nonzero()[:, 0]
     surface = shot.instant.views.surface(entry[lit] // shot.count, layer)
     shade = color(shot.scenes, surface, (place[0][lit], place[1][lit]))
     canvas.color.index_add_(0, entry[lit], shade.mul_(share[lit][:, None]))

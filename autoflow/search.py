@@ -14,11 +14,12 @@ import optuna
 import torch
 from torch import Tensor
 
-from autoflow.hyperparameters import Hyperparameters, Mixture, read_hyperparameters
+from autoflow.hyperparameters import Hyperparameters
 from autoflow.objective import check_metric, measure_target
 from autoflow.pairs import choose_pairs, read_pairs, write_pairs
 from autoflow.results import TrialResult, ranked, to_csv
 from autoflow.search_settings import RANDOM, SearchSettings
+from autoflow.sets import Mixture, read_hyperparameters
 from autoflow.space import defaults, near, searched
 from autoflow.study import ask, finished, open_study, recover
 from autoflow.train import new_network, read_photographs, train_on_scenes

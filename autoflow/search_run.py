@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from autoflow.conclusion import Conclusion, conclude, train_final
-from autoflow.hyperparameters import read_hyperparameters
 from autoflow.results import TrialResult, ranked
 from autoflow.search import (
     BASE,
@@ -19,6 +18,7 @@ from autoflow.search import (
     write_results,
 )
 from autoflow.search_settings import RANDOM, SearchSettings
+from autoflow.sets import read_hyperparameters
 from autoflow.space import searched
 from autoflow.study import finished
 from autoflow.train import check_init, measure_cost, read_photographs

@@ -1,11 +1,7 @@
 import pytest
 
-from autoflow.hyperparameters import (
-    Hyperparameters,
-    Mixture,
-    read_hyperparameters,
-    read_sets,
-)
+from autoflow.hyperparameters import Hyperparameters
+from autoflow.sets import Mixture, read_hyperparameters, read_sets
 from selfflow.augment import Augmentation
 from selfflow.runs.config import replace_values, to_toml
 from selfflow.runs.errors import UserError

@@ -8,11 +8,11 @@ import torch
 from known import Moving, moving_target, small_settings
 
 from autoflow import trial as trial_module
-from autoflow.hyperparameters import read_hyperparameters, read_sets
 from autoflow.results import TrialResult
 from autoflow.search import make_base, open_bench, open_trials, run_next, run_trials, sole_owner
 from autoflow.search_run import rebuild_report, run_search
 from autoflow.search_settings import SearchSettings
+from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.study import finished
 from autoflow.train import new_network
 from autoflow.trial import Bench

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from autoflow.draws import Draws
 from autoflow.hyperparameters import Hyperparameters, Textures
+from autoflow.patterns import octaves, procedural_tiles
 from autoflow.render import render
 from autoflow.scene import draw_scenes
 from autoflow.surface import color
-from autoflow.textures import COLUMNS, PhotographBank, bank, octaves, procedural_tiles, tile_side
+from autoflow.textures import COLUMNS, PhotographBank, bank, tile_side
 from selfflow.random import key
 from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
