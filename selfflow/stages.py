@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from selfflow import finetuning, training, unsupervised_config
+from selfflow import finetuning, multiframe_training, training, unsupervised_config
 from selfflow.runs.config import read_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run
@@ -51,6 +51,11 @@ KINDS: Mapping[str, Kind] = {
         unsupervised_config.UnsupervisedConfig,
         unsupervised_config.DEVICE_DEFAULTS,
         training.Training.prepare,
+    ),
+    "multiframe": Kind(
+        multiframe_training.MultiframeConfig,
+        multiframe_training.DEVICE_DEFAULTS,
+        multiframe_training.MultiframeTraining.prepare,
     ),
     "supervised": Kind(
         finetuning.FineTuneConfig, finetuning.DEVICE_DEFAULTS, finetuning.FineTuning.prepare
