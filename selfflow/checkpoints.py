@@ -62,8 +62,9 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read the weights in a `.pth` file, with torchvision's names; executes nothing in it.
 
-    Reads torchvision's and princeton-vl's files, and ptlflow's, which hold the latter's names
-    under `state_dict`. Raises UserError where the file holds no weights.
+    Reads torchvision's and princeton-vl's files, ptlflow's, which hold the latter's names under
+    `state_dict`, and the checkpoints of our own runs. Raises UserError where the file holds no
+    weights.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -72,6 +73,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a readable checkpoint: {reason}") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content)
+    if isinstance(content, dict) and isinstance(content.get("modules"), dict):
+        content = content["modules"].get("network")
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"{path} holds no weights of a network")
     return from_princeton(content) if is_princeton(content) else content

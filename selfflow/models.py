@@ -1,5 +1,6 @@
-"""Names to flow models: a path, a name in the store, or one that is built in."""
+"""Names to flow models: a path, a run, a name in the store, or one that is built in."""
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,20 +45,51 @@ CLASSICAL: dict[str, type[Zero] | type[Dis] | type[Farneback]] = {
 }
 
 
-def load(name: str | Path, device: torch.device | str = "cpu") -> FlowModel:
-    """Return the flow model of that name, ready to use: networks in evaluation mode.
+# What is taken where no model is named: the first of these that is stored or shipped.
+DEFAULT_MODELS = ("s-af-small", "default-small")
 
-    `name` is a path (ours, or a `.pth` of princeton-vl's or torchvision's RAFT), a name in the
-    store, or one that is built in, in this order. Raises UserError, naming those that are known.
+
+def default_model() -> str:
+    """Return the name of the model that is taken where none is named; UserError without one."""
+    for name in DEFAULT_MODELS:
+        if _file(name) is not None:
+            return name
+    raise UserError(f"no model is named, and there is none of {', '.join(DEFAULT_MODELS)}")
+
+
+def load(name: str | Path | None = None, device: torch.device | str = "cpu") -> FlowModel:
+    """Return the flow model of that name, ready to use.
+
+        model = selfflow.load("s-af-small", "cuda")
+        flow = model(image1, image2)  # pixels, x then y, from image1 to image2
+        forward, backward = model.bidirectional(image1, image2)
+
+    Images are tensors `(B, 3, H, W)`, RGB, floating point in [0, 1], of any size, on the model's
+    device; flow is `(B, 2, H, W)`. A frame `(H, W, 3)` of bytes is made one by
+    `torch.from_numpy(frame).permute(2, 0, 1)[None] / 255`. Networks are in evaluation mode and
+    their weights fixed, so that no graph is built; `load_network` gives one to train.
+
+    Args:
+        name: a path (ours, or a `.pth` of princeton-vl's or torchvision's RAFT), a name in the
+            store, one that is built in (`selfflow models` lists them), or the folder of a run, in
+            this order; None takes `default_model()`.
+        device: where a network goes.
+
+    Raises:
+        UserError: there is no such model, or its file cannot be used.
     """
+    if name is None:
+        name = default_model()
     if str(name) in CLASSICAL and _file(name) is None:
         return CLASSICAL[str(name)]()
-    return load_network(name)[0].to(device).eval()
+    return load_network(name)[0].to(device).eval().requires_grad_(False)
 
 
 def load_network(name: str | Path) -> tuple[RAFT, dict[str, Any]]:
     """Return a network, on the CPU and in training mode, and its metadata."""
     path = _file(name)
+    if path is None and Path(name).is_dir():
+        path = _network_of_run(Path(name))
     if path is None:
         weights = _torchvision_weights().get(str(name))
         if weights is None:
@@ -109,6 +141,35 @@ def _file(name: str | Path) -> Path | None:
         return find_model(name)
     except UserError:
         return None
+
+
+def _network_of_run(folder: Path) -> Path:
+    """Return the file of the network that a run made: what it keeps, stored, or last wrote.
+
+    A search keeps its network in the training that ends it; a run that is not done has a
+    checkpoint.
+    """
+    for place in (folder, folder / "train"):
+        kept = place / f"network{SUFFIX}"
+        if kept.is_file():
+            return kept
+        stored = _result(place / "results.json").get("model")
+        if isinstance(stored, str) and (found := _file(stored)) is not None:
+            return found
+        if (place / "checkpoint.pt").is_file():
+            return place / "checkpoint.pt"
+    raise UserError(
+        f"{folder} is a folder without a network: no network{SUFFIX}, no checkpoint.pt, and no "
+        "results.json that names a stored model"
+    )
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _unknown(name: str | Path) -> UserError:

@@ -5,12 +5,13 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
+from selfflow.models import DEFAULT_MODELS
 from selfflow.runs.config import Config, replace_values
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import stored_models, target_of
 
 # What training starts from where nothing else is said: a search's result, else what is shipped.
-INITIAL = ("s-af", "s-af-small", "default-small")
+INITIAL = ("s-af", *DEFAULT_MODELS)
 
 
 class StageConfig(Config):

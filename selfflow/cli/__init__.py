@@ -1,8 +1,9 @@
-"""The command line: train, evaluate, predict, models; one file for each command."""
+"""The command line: train, evaluate, predict, export, ...; one file for each command."""
 
 import click
 
 from selfflow.cli.evaluate import evaluate_command
+from selfflow.cli.export import export_command
 from selfflow.cli.models import models
 from selfflow.cli.predict import predict_command
 from selfflow.cli.submit import submit_command
@@ -15,5 +16,5 @@ def main() -> None:
     """Optical flow: self-supervised training, evaluation, prediction."""
 
 
-for command in (train, evaluate_command, predict_command, submit_command, models):
+for command in (train, evaluate_command, predict_command, submit_command, export_command, models):
     main.add_command(command)

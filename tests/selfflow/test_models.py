@@ -1,12 +1,16 @@
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import selfflow
 from selfflow.classical import Dis
-from selfflow.models import known_models, load, load_network, save
+from selfflow.models import default_model, known_models, load, load_network, save
 from selfflow.raft import RAFT, raft_large, raft_small
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import save_model
@@ -126,3 +130,78 @@ def test_networks_are_loaded_from_princetons_or_torchvisions_files(tmp_path: Pat
     loaded, metadata = load_network(tmp_path / "raft_large.pth")
     assert metadata["architecture"] == "raft-large"
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in network.state_dict().items())
+
+
+def test_a_file_of_torchvisions_own_network_gives_its_flow(tmp_path: Path) -> None:
+    from torchvision.models.optical_flow import raft_small as theirs
+
+    torch.manual_seed(0)
+    other = theirs().eval()
+    torch.save(other.state_dict(), tmp_path / "raft_small.pth")
+    pair = torch.rand(2, 1, 3, 128, 136)
+    with torch.no_grad():
+        expected = other(*(2 * pair - 1), num_flow_updates=3)[-1]
+        flow = load(tmp_path / "raft_small.pth")(*pair, 3)
+    torch.testing.assert_close(flow, expected, atol=1e-4, rtol=0)
+
+
+def test_the_model_that_nobody_names_is_the_better_one_that_is_there() -> None:
+    assert default_model() == "default-small"  # shipped
+    save("s-af-small", raft_small(), {})
+    assert default_model() == "s-af-small"
+    assert isinstance(load(), RAFT)
+
+
+def test_a_run_is_a_model(tmp_path: Path) -> None:
+    network = raft_small()
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(UserError, match="run is a folder without a network"):
+        load(run)
+    # Stopped on the way: what the loop keeps in its checkpoint.
+    torch.save({"modules": {"network": network.state_dict()}, "step": 3}, run / "checkpoint.pt")
+    assert _same(load_network(run)[0], network)
+    # Done: the model that it stored.
+    stored = save("mine", raft_small(), {"target": "sample"})
+    (run / "results.json").write_text(json.dumps({"model": str(stored)}))
+    loaded, metadata = load_network(run)
+    assert _same(loaded, load_network("mine")[0])
+    assert metadata["target"] == "sample"
+    # Its own copy, which no later run of that name replaces; a search has it in a folder.
+    save(run / "network.safetensors", network, {})
+    assert _same(load_network(run)[0], network)
+    run.rename(tmp_path / "train")
+    assert _same(load_network(tmp_path)[0], network)
+
+
+def test_a_folder_does_not_hide_what_is_built_in(tmp_path: Path) -> None:
+    (tmp_path / "dis").mkdir()
+    assert isinstance(load("dis"), Dis)
+
+
+def _same(one: RAFT, other: RAFT) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_a_loaded_network_builds_no_graph_and_one_to_train_does() -> None:
+    save("mine", raft_small(), {})
+    pair = torch.rand(2, 1, 3, 64, 64)
+    assert not load("mine")(*pair, 1).requires_grad
+    assert load_network("mine")[0](*pair, 1).requires_grad
+
+
+def test_other_things_than_images_are_refused_in_words() -> None:
+    save("mine", raft_small(), {})
+    model = load("mine")
+    frame = np.zeros((64, 72, 3), np.uint8)
+    for wrong in (frame, torch.from_numpy(frame), torch.zeros(1, 3, 64, 72, dtype=torch.uint8)):
+        with pytest.raises((ValueError, TypeError), match=r"image1 must be .*\(B, 3, H, W\)"):
+            model(wrong, wrong)
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    script = "import sys, selfflow; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    with pytest.raises(AttributeError, match="lode"):
+        selfflow.lode  # noqa: B018
