@@ -1,17 +1,22 @@
 """All measurements that two cores can make, as JSON: `make bench`.
 
-Each stands beside a named rival in the same run: a plain OpenCV loop, and RAFT of
-torchvision.
+Each stands beside a named rival in the same run: a plain OpenCV loop, RAFT of torchvision,
+and a self-supervised step made of six calls of the latter.
 """
 
 import json
 
-from benchmarks import raft, renderer
+from benchmarks import raft, renderer, selfsupervision
 
 
 def main() -> None:
     """Measure and print."""
-    print(json.dumps({"renderer": renderer.measure(), "raft": raft.measure()}, indent=2))
+    figures = {
+        "renderer": renderer.measure(),
+        "raft": raft.measure(),
+        "self-supervised step": selfsupervision.measure(),
+    }
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

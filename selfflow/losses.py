@@ -1,8 +1,9 @@
 """Losses of optical flow, with and without labels, as small functions of tensors.
 
-The terms without labels are SMURF's (Stone et al., CVPR 2021), which took census and smoothness
-from UFlow (Jonschkowski et al., ECCV 2020). Losses come back as one value a pixel or a pair; the
-caller reduces them, with `masked_mean` or `masked_mean_each`.
+The terms without labels are SMURF's (Stone et al., CVPR 2021), which took census
+(`selfflow.census`) and smoothness from UFlow (Jonschkowski et al., ECCV 2020). Losses come back as
+one value a pixel or a pair; the caller reduces them, with `masked_mean`, `mean` or
+`masked_mean_each`.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,6 @@ from torch import Tensor
 
 from selfflow.flow import round_trip_error, stays_inside
 from selfflow.runs.distributed import all_reduce_sum, world_size
-
-# Luma of ITU-R BT.601, as in torchvision's and TensorFlow's conversion to grey.
-LUMA = (0.299, 0.587, 0.114)
-
-
-def grey(images: Tensor) -> Tensor:
-    """Return the luma of `images` `(B, 3, H, W)`, `(B, 1, H, W)` in [0, 1]."""
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
 
 # --- means --------------------------------------------------------------------------------------
 
@@ -39,6 +31,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         total, denominator = all_reduce_sum(torch.stack((numerator, denominator)))
         numerator = total + (numerator - numerator.detach()) * world_size()
     return numerator / denominator.clamp(min=1e-6)
+
+
+def mean(values: Tensor) -> Tensor:
+    """Return the mean of `values`, a scalar; with several processes as `masked_mean` does.
+
+    All processes must have as many values.
+    """
+    own = values.mean()
+    if world_size() == 1:
+        return own
+    return all_reduce_sum(own) / world_size() + (own - own.detach())
 
 
 def masked_mean_each(values: Tensor, mask: Tensor) -> Tensor:
@@ -63,49 +66,6 @@ def robust_l1(difference: Tensor, epsilon: float = 1e-3) -> Tensor:
     return (difference.square() + epsilon**2).sqrt()
 
 
-def census(image1: Tensor, image2: Tensor, patch: int = 7) -> Tensor:
-    """Return how differently two images are ordered around each pixel, `(B, 1, H, W)`.
-
-    The soft census transform of grey values in [0, 255] over `patch` x `patch` pixels,
-    t = d / sqrt(0.81 + d²) for the difference d to a neighbour; a soft Hamming distance
-    h = Σ Δt² / (0.1 + Δt²); and the penalty (h + 0.01)^0.4. Outside, images are zero: use
-    `inner(mask, patch // 2)`, as SMURF does.
-    """
-    reach = patch // 2
-    height, width = image1.shape[-2:]
-    grey1, grey2 = (F.pad(grey(image) * 255, (reach,) * 4) for image in (image1, image2))
-    hamming = torch.zeros_like(image1[:, :1])
-    for y, x in _half_plane(reach):
-        distance = _soft_hamming(_ternary(grey1, y, x), _ternary(grey2, y, x))
-        # A pair of pixels counts once for each of the two: at its first, and at its second.
-        first = distance[..., reach : reach + height, :]
-        second = distance[..., reach - y : reach - y + height, :]
-        left = reach + min(x, 0)
-        hamming = hamming + first[..., left : left + width]
-        hamming = hamming + second[..., left - x : left - x + width]
-    return (hamming + 0.01) ** 0.4
-
-
-def _half_plane(reach: int) -> list[tuple[int, int]]:
-    """Return the steps (y, x) to half of a patch's neighbours; the others are their opposites."""
-    span = range(-reach, reach + 1)
-    return [(y, x) for y in range(reach + 1) for x in span if y > 0 or x > 0]
-
-
-def _ternary(grey: Tensor, y: int, x: int) -> Tensor:
-    """Return the soft sign of the difference to the neighbour at (y, x), where there is one."""
-    height, width = grey.shape[-2:]
-    here = grey[..., : height - y, max(-x, 0) : width - max(x, 0)]
-    there = grey[..., y:, max(x, 0) : width + min(x, 0)]
-    difference = there - here
-    return difference * (difference.square() + 0.81).rsqrt()
-
-
-def _soft_hamming(ternary1: Tensor, ternary2: Tensor) -> Tensor:
-    square = (ternary1 - ternary2).square()
-    return square / (square + 0.1)
-
-
 def smoothness(image: Tensor, flow: Tensor, order: int = 1, edge_weight: float = 150.0) -> Tensor:
     """Return the edge-aware smoothness penalty of each pair's flow, `(B,)`.
 
@@ -113,16 +73,35 @@ def smoothness(image: Tensor, flow: Tensor, order: int = 1, edge_weight: float =
     `order`, 1 or 2. Differences are between neighbours; for the second order, the image's is
     between pixels two apart, the ends of the flow's second difference.
     """
+    return smoothness_within(edge_weights(image, order, edge_weight), flow)
+
+
+def edge_weights(
+    image: Tensor, order: int = 1, edge_weight: float = 150.0
+) -> tuple[Tensor, Tensor]:
+    """Return how little an image's edges let flow bend, along y and along x, in (0, 1].
+
+    `(B, 1, H - order, W)` and `(B, 1, H, W - order)`; see `smoothness`.
+    """
     if order not in (1, 2):
         raise ValueError(f"the order of smoothness must be 1 or 2, got {order}")
-    penalties = []
-    for axis in (2, 3):
-        bend = flow.diff(n=order, dim=axis)
-        length = image.shape[axis]
-        edge = image.narrow(axis, order, length - order) - image.narrow(axis, 0, length - order)
-        weight = torch.exp(-(edge_weight * edge).abs().mean(1, keepdim=True))
-        penalties.append((weight * robust_l1(bend)).mean((1, 2, 3)))
-    return (penalties[0] + penalties[1]) / 2
+
+    def along(axis: int) -> Tensor:
+        length = image.shape[axis] - order
+        edge = image.narrow(axis, order, length) - image.narrow(axis, 0, length)
+        return torch.exp(-(edge_weight * edge).abs().mean(1, keepdim=True))
+
+    return along(2), along(3)
+
+
+def smoothness_within(weights: tuple[Tensor, Tensor], flow: Tensor) -> Tensor:
+    """Return the smoothness penalty of flow `(B, 2, H, W)` for an image's edge weights, `(B,)`."""
+    order = flow.shape[2] - weights[0].shape[2]
+    along_y, along_x = (
+        (weight * robust_l1(flow.diff(n=order, dim=axis))).mean((1, 2, 3))
+        for axis, weight in zip((2, 3), weights, strict=True)
+    )
+    return (along_y + along_x) / 2
 
 
 def confidence(forward: Tensor, backward: Tensor, sigma: float) -> Tensor:

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfflow.census import census
 from selfflow.flow import consistent, range_map, resize_flow, stays_inside, warp
 from selfflow.losses import (
-    census,
     confidence,
     distillation,
     inner,

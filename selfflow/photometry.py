@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from selfflow.census import LUMA
 from selfflow.flow import pixel_grid
-from selfflow.losses import LUMA
 from selfflow.random import bits, chance, purpose, uniform
 from selfflow.runs.config import Config
 from selfflow.runs.parameter import parameter, parameter_range

@@ -10,17 +10,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfflow.colors import flow_to_color
-from selfflow.flow import grid_like, sample, stays_inside
-from selfflow.losses import census, distillation, inner, masked_mean, smoothness
+from selfflow.evidence import Evidence, Loss, settled
+from selfflow.flow import grid_like, sample
+from selfflow.losses import distillation, mean
 from selfflow.objective import (
-    CENSUS_BORDER,
     ObjectiveSettings,
     student_flow,
     student_mask,
     student_view,
     swap,
     teacher_mask,
-    unoccluded,
 )
 from selfflow.raft import RAFT
 from selfflow.runs.config import Config
@@ -66,81 +65,112 @@ class SelfSupervised(Task[Windows]):
         self.settings = settings
         self.steps = steps
         self.modules = {"network": network}
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._last: tuple[Windows, Tensor] | None = None
 
     def step(self, batch: Windows, step: int) -> dict[str, Tensor]:
         """Return the loss, and the last iteration's terms unweighted."""
-        settings, terms = self.settings, self.settings.terms
-        # The student comes first: under autocast, weights that were first used without gradients
-        # would be cached without them.
-        flows = self.network.predictions(
-            batch.seen1, batch.seen2, settings.iterations, bidirectional=True
-        )
+        settings, weights = self.settings, self.settings.terms
         strength = self._distillation_strength(step)
-        parts = [self._explain(batch, flow, step) for flow in flows]
-        if strength > 0 and terms.distillation > 0:
-            distilled = self._distil(batch)
-        else:
-            distilled = [flows[0].new_zeros(())] * len(flows)
-        loss = flows[0].new_zeros(())
-        for i, (part, learned) in enumerate(zip(parts, distilled, strict=True)):
-            total = terms.photometric * part["photometric"] + terms.smoothness * part["smoothness"]
-            total = total + strength * terms.distillation * learned
-            loss = loss + settings.gamma ** (len(flows) - 1 - i) * total
-        self._last = (batch.seen1[:1], batch.seen2[:1], flows[-1][:1].detach())
-        return {"loss": loss, **parts[-1], "distillation": distilled[-1]}
+        distil = strength > 0 and weights.distillation > 0
+        # The students come first: under autocast, weights that were first used without gradients
+        # would be cached without them.
+        flows, views = self._students(batch, distil)
+        evidence = Evidence.of(batch, weights.smoothness_order)
+        occlusion = self._occlusion(step)
+
+        def explain(flow: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            terms = evidence.terms(flow, occlusion)
+            photometric, smoothness = terms["photometric"], terms["smoothness"]
+            return weights.photometric * photometric + weights.smoothness * smoothness, terms
+
+        shares = [settings.gamma ** (len(flows) - 1 - i) for i in range(len(flows))]
+        loss, terms = _sequence(explain, flows, shares)
+        learned = dict.fromkeys(("distillation", "trusted", "taught"), loss.new_zeros(()))
+        if distil:
+            lesson = self._lesson(batch)
+            more, learned = _sequence(lesson, views, shares)
+            loss = loss + strength * weights.distillation * more
+        self._last = (batch.first(), flows[-1].detach()[:: len(batch.seen1)])
+        motion = mean(flows[-1].detach().square().sum(1).sqrt())
+        return {"loss": loss, **terms, **learned, "motion": motion}
 
     def pictures(self) -> dict[str, Tensor]:
-        """Return both frames as the network sees them, and its flow, side by side."""
+        """Return the first pair as the network sees it and its flow, and what the flow explains.
+
+        Above frame 1, frame 2 and the flow from 1 to 2; below where frame 1 counts as visible,
+        frame 2 warped, and how far it is from frame 1, all in colours that are not augmented.
+        """
         if self._last is None:
             return {}
-        frame1, frame2, flow = self._last
-        images = torch.cat((frame1, frame2, flow_to_color(flow)))
-        return {"frame 1, frame 2, flow": side_by_side(images)}
+        pair, flow = self._last
+        evidence = Evidence.of(pair, self.settings.terms.smoothness_order)
+        visible = evidence.warped(flow, self.settings.terms.occlusion)[1][:1]
+        rows, columns = pair.margin
+        outside = flow.new_tensor((columns, rows)).view(1, 2, 1, 1)
+        warped = sample(pair.around2, grid_like(flow) + flow[:1] + outside)
+        difference = (pair.plain1 - warped).abs()
+        above = torch.cat((pair.seen1, pair.seen2, flow_to_color(flow[:1])))
+        below = torch.cat((visible.expand_as(warped), warped, difference))
+        picture = torch.cat((side_by_side(above), side_by_side(below)), 1)
+        return {"frames 1, 2, flow; visible, frame 2 warped, difference": picture}
 
     def _distillation_strength(self, step: int) -> float:
         start, length = self.settings.distillation_start, self.settings.distillation_ramp
         return ramp(step, round(start * self.steps), round(length * self.steps))
 
-    def _explain(self, batch: Windows, flow: Tensor, step: int) -> dict[str, Tensor]:
-        """Return the terms of one iteration's flow, both directions, `(2B, 2, h, w)`."""
-        terms = self.settings.terms
-        images = torch.cat((batch.plain1, batch.plain2))
-        around = torch.cat((batch.around2, batch.around1))
-        known = torch.cat((batch.known2, batch.known1))
-        rows, columns = batch.margin
-        target = grid_like(flow) + flow + flow.new_tensor((columns, rows)).view(1, 2, 1, 1)
-        with torch.no_grad():
-            kind = terms.occlusion if step >= self.settings.occlusion_start * self.steps else "none"
-            # Where flow leaves the crop nobody can check it, but the window may still explain it.
-            visible = torch.where(stays_inside(flow), unoccluded(flow, swap(flow), kind), 1)
-            lands = (sample(known.to(flow.dtype), target) > 0.999).to(flow.dtype)
-            covered = inner(visible * lands, CENSUS_BORDER)
-        penalty = census(images, sample(around, target))
-        everywhere = inner(torch.ones_like(covered), CENSUS_BORDER)
-        return {
-            "photometric": masked_mean(penalty, covered),
-            "smoothness": smoothness(images, flow, terms.smoothness_order).mean(),
-            "covered": masked_mean(covered, everywhere),
-        }
+    def _occlusion(self, step: int) -> str:
+        begun = step >= self.settings.occlusion_start * self.steps
+        return self.settings.terms.occlusion if begun else "none"
 
-    def _distil(self, batch: Windows) -> list[Tensor]:
-        """Return how far the student, seeing less, is from its teacher, for every iteration."""
-        terms, iterations = self.settings.terms, self.settings.iterations
-        margin = terms.student_margin
+    def _students(self, batch: Windows, distil: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Return flow after each iteration, both directions, `(2B, 2, h, w)`: of crops, of views.
+
+        Views, the crops' inside enlarged, are seen where there is something to be distilled. Both
+        go through the network together: one large batch is faster than two small ones.
+        """
+        count = self.settings.iterations
+        if not distil:
+            crops = (batch.seen1, batch.seen2)
+            return self.network.predictions(*crops, count, bidirectional=True), []
+        image1, image2 = (
+            torch.cat((seen, student_view(seen, self.settings.terms.student_margin)))
+            for seen in (batch.seen1, batch.seen2)
+        )
+        flows, views = [], []
+        for flow in self.network.predictions(image1, image2, count, bidirectional=True):
+            forward, forward_view, backward, backward_view = flow.chunk(4)
+            flows.append(torch.cat((forward, backward)))
+            views.append(torch.cat((forward_view, backward_view)))
+        return flows, views
+
+    def _lesson(self, batch: Windows) -> Loss:
+        """Return what tells how far a student that sees less is from its teacher."""
+        terms = self.settings.terms
         with torch.no_grad():
-            flows = self.network.bidirectional(batch.plain1, batch.plain2, iterations)
-            teacher = torch.cat(flows)
+            both = self.network.bidirectional(batch.plain1, batch.plain2, self.settings.iterations)
+            teacher = torch.cat(both)
             trusted = teacher_mask(teacher, swap(teacher), terms)
-            target = student_flow(teacher, margin)
-        view1, view2 = (student_view(seen, margin) for seen in (batch.seen1, batch.seen2))
-        losses = []
-        for flow in self.network.predictions(view1, view2, iterations, bidirectional=True):
+            target = student_flow(teacher, terms.student_margin)
+
+        def learn(flow: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             with torch.no_grad():
                 mask = trusted * student_mask(flow, swap(flow), terms)
             # The mean is over all pixels, as SMURF's: few doubtful pixels weigh little.
-            losses.append(distillation(target, flow, mask).mean())
-        return losses
+            loss = mean(distillation(target, flow, mask))
+            return loss, {"distillation": loss, "trusted": mean(trusted), "taught": mean(mask)}
+
+        return learn
+
+
+def _sequence(
+    loss: Loss, flows: list[Tensor], shares: list[float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a loss summed over the iterations' flows by shares, and the last one's terms."""
+    results = [settled(loss, flow) for flow in flows]
+    total = flows[0].new_zeros(())
+    for (value, _), share in zip(results, shares, strict=True):
+        total = total + share * value
+    return total, results[-1][1]
 
 
 def freeze_batch_norm(network: nn.Module) -> None:

@@ -49,10 +49,19 @@ class Windows:
         """The crop of frame 2, likewise."""
         return self._inside(self.around2)
 
+    def first(self) -> "Windows":
+        """Return the first pair alone."""
+        return self._with({name: value[:1] for name, value in self._tensors().items()})
+
     def to(self, device: torch.device | str) -> "Windows":
         """Return the same batch on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "margin"}
-        return replace(self, **{name: value.to(device) for name, value in tensors.items()})
+        return self._with({name: value.to(device) for name, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "margin"}
+
+    def _with(self, tensors: dict[str, Tensor]) -> "Windows":
+        return Windows(**tensors, margin=self.margin)
 
     def _inside(self, around: Tensor) -> Tensor:
         rows, columns = self.margin

@@ -13,7 +13,7 @@ from representation.distortion import (
     jitter,
     saturation,
 )
-from selfflow.losses import grey
+from selfflow.census import grey
 from selfflow.random import key
 
 

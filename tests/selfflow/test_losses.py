@@ -9,10 +9,8 @@ import torch
 import torch.distributed as dist
 
 from selfflow.losses import (
-    census,
     confidence,
     distillation,
-    grey,
     inner,
     masked_mean,
     masked_mean_each,
@@ -38,49 +36,6 @@ def agree(fast, slow, *inputs):
     torch.testing.assert_close(results[0][0], results[1][0])
     for ours, theirs in zip(results[0][1], results[1][1], strict=True):
         torch.testing.assert_close(ours, theirs)
-
-
-def slow_census(image1, image2, reach=3):
-    batch, _, height, width = image1.shape
-    luma = image1.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
-    rows = []
-    for b in range(batch):
-        grey1, grey2 = (255 * (image[b] * luma).sum(0) for image in (image1, image2))
-        for y in range(height):
-            for x in range(width):
-                total = image1.new_zeros(())
-                for dy in range(-reach, reach + 1):
-                    for dx in range(-reach, reach + 1):
-                        transforms = []
-                        for values in (grey1, grey2):
-                            there = values.new_zeros(())
-                            if 0 <= y + dy < height and 0 <= x + dx < width:
-                                there = values[y + dy, x + dx]
-                            difference = there - values[y, x]
-                            transforms.append(difference / (0.81 + difference**2).sqrt())
-                        square = (transforms[0] - transforms[1]) ** 2
-                        total = total + square / (0.1 + square)
-                rows.append((total + 0.01) ** 0.4)
-    return torch.stack(rows).view(batch, 1, height, width)
-
-
-def test_census_equals_its_slow_twin():
-    # Small differences of grey, where neither the transform nor the distance is saturated.
-    image1, image2 = (0.5 + 0.01 * random(1, 3, 5, 8, seed=seed) for seed in (0, 1))
-    agree(census, slow_census, image1, image2)
-
-
-def test_census_of_equal_images_is_the_least():
-    image = random(1, 3, 12, 12)
-    torch.testing.assert_close(census(image, image), torch.full((1, 1, 12, 12), 0.01**0.4).double())
-
-
-def test_census_ignores_added_brightness_inside():
-    image = random(1, 3, 16, 16) * 0.5
-    penalty = census(image, image + 0.25)
-    torch.testing.assert_close(
-        penalty[:, :, 3:-3, 3:-3], torch.full((1, 1, 10, 10), 0.01**0.4).double()
-    )
 
 
 def slow_smoothness(image, flow, order):
@@ -231,13 +186,6 @@ def test_inner_keeps_all_but_the_border():
     kept = inner(torch.ones(1, 1, 8, 9), 3)
     assert kept.sum() == 2 * 3
     assert (kept[..., 3:5, 3:6] == 1).all()
-
-
-def test_grey_agrees_with_torchvision():
-    from torchvision.transforms.functional import rgb_to_grayscale
-
-    image = random(2, 3, 4, 4).float()
-    torch.testing.assert_close(grey(image), rgb_to_grayscale(image), atol=2e-4, rtol=0)
 
 
 def mean_of_one_process(rank, path):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from selfflow.census import census
 from selfflow.flow import consistent, pixel_grid, range_map, stays_inside, warp
-from selfflow.losses import census, smoothness
+from selfflow.losses import smoothness
 from selfflow.objective import (
     ObjectiveSettings,
     evaluating,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from selfflow.losses import grey
+from selfflow.census import grey
 from selfflow.photometry import Colors, augment_colors, color_map
 from selfflow.random import key
 
