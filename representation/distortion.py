@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfflow.flow import check_images
 from selfflow.census import grey
+from selfflow.flow import check_images
 from selfflow.random import chance, integers, purpose, uniform
 from selfflow.runs.config import Config
 from selfflow.runs.parameter import parameter, parameter_range

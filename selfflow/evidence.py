@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfflow.census import PATCH, Census, grey
 from selfflow.flow import grid_like, sample, stays_inside
-from selfflow.losses import edge_weights, inner, masked_mean, mean, smoothness_within
+from selfflow.losses import edge_weights, inner, masked_mean, smoothness_within
 from selfflow.objective import swap, unoccluded
 from selfflow.windows import Windows
 
@@ -46,7 +46,7 @@ class Evidence:
         )
 
     def terms(self, flow: Tensor, occlusion: str) -> dict[str, Tensor]:
-        """Return how well a flow explains the frames, each term a scalar over all processes.
+        """Return how well a flow explains the frames, each term a scalar.
 
         Args:
             flow: `(2B, 2, h, w)`, forward flow before backward flow.
@@ -61,7 +61,7 @@ class Evidence:
         everywhere = inner(torch.ones_like(covered), PATCH // 2)
         return {
             "photometric": masked_mean(self.census.penalty(warped), covered),
-            "smoothness": mean(smoothness_within(self.edges, flow)),
+            "smoothness": smoothness_within(self.edges, flow).mean(),
             "covered": masked_mean(covered, everywhere),
         }
 

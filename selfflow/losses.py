@@ -2,7 +2,7 @@
 
 The terms without labels are SMURF's (Stone et al., CVPR 2021), which took census
 (`selfflow.census`) and smoothness from UFlow (Jonschkowski et al., ECCV 2020). Losses come back as
-one value a pixel or a pair; the caller reduces them, with `masked_mean`, `mean` or
+one value a pixel or a pair; the caller reduces them, with `masked_mean` or
 `masked_mean_each`.
 """
 
@@ -31,17 +31,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         total, denominator = all_reduce_sum(torch.stack((numerator, denominator)))
         numerator = total + (numerator - numerator.detach()) * world_size()
     return numerator / denominator.clamp(min=1e-6)
-
-
-def mean(values: Tensor) -> Tensor:
-    """Return the mean of `values`, a scalar; with several processes as `masked_mean` does.
-
-    All processes must have as many values.
-    """
-    own = values.mean()
-    if world_size() == 1:
-        return own
-    return all_reduce_sum(own) / world_size() + (own - own.detach())
 
 
 def masked_mean_each(values: Tensor, mask: Tensor) -> Tensor:

@@ -29,6 +29,15 @@ from selfflow.losses import (
 from selfflow.pairs import Pairs
 from selfflow.runs.config import Config
 
+# What `measure` returns.
+TERMS = (
+    "photometric",
+    "photometric_charged",
+    "smoothness",
+    "covered",
+    "distillation",
+    "objective",
+)
 # Half of the census patch: nearer to the border it has no full neighbourhood.
 CENSUS_BORDER = 3
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from selfflow.collapse import CollapseGuard, Sight, look, warn
 from selfflow.frames import (
     FrameBatches,
     FrameCache,
@@ -16,14 +16,14 @@ from selfflow.frames import (
     pairs_from_json,
     spread,
 )
-from selfflow.losses import masked_mean
+from selfflow.losses import masked_mean_each
 from selfflow.metrics import endpoint_error
 from selfflow.models import load_network, save
-from selfflow.objective import evaluating, measure
+from selfflow.objective import TERMS, evaluating, measure
 from selfflow.raft import RAFT
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.devices import pick_device
-from selfflow.runs.distributed import rank
+from selfflow.runs.distributed import all_reduce_sum, from_first, rank, world_size
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run, read_table
@@ -32,6 +32,8 @@ from selfflow.unsupervised import SelfSupervised, freeze_batch_norm
 from selfflow.unsupervised_config import UnsupervisedConfig
 from selfflow.video import Target, open_target
 from selfflow.windows import WindowBatches, Windows
+
+GUARD_PAIRS = 4  # that are looked at now and then: enough to tell motion from none
 
 
 @dataclass
@@ -81,19 +83,23 @@ class Training:
         """Train, measure before and after, save the network; return the results."""
         config = self.config
         cache = FrameCache(self.target, config.short_side)
-        train, held_out = self._pairs(run)
+        train, held_out, warnings = self._pairs(run)
         before = self._measured_before(run, cache, held_out)
-        result = self._fit(run, cache, train)
+        guard = self._guard(run, cache, held_out)
+        result = self._fit(run, cache, train, guard)
         results: dict[str, Any] = {
             "target": config.target,
             "init": config.init,
             "pairs": {"trained": len(train), "held_out": len(held_out)},
             "short_side": config.short_side,
+            "title": self._title(train, held_out),
             "before": before,
             "after": measure_pairs(self.network, cache, held_out, config, self.device),
             "steps": result.steps,
             "seconds": result.seconds,
+            "seconds_waiting": result.waited,
             "skipped": result.skipped,
+            "warnings": [*warnings, *guard.warnings],
         }
         if rank() == 0:
             about = {
@@ -108,7 +114,9 @@ class Training:
             run.write_json("results.json", results)
         return results
 
-    def _fit(self, run: Run, cache: FrameCache, pairs: list[PairAddress]) -> Result:
+    def _fit(
+        self, run: Run, cache: FrameCache, pairs: list[PairAddress], guard: CollapseGuard
+    ) -> Result:
         config = self.config
         frames = FrameBatches(cache, pairs, config.seed, config.batch_size, device=self.device)
         return fit(
@@ -119,35 +127,63 @@ class Training:
             settings=config.loop,
             run=run,
             title=f"Self-supervised on {config.target}",
+            watch=guard,
         )
 
-    def _pairs(self, run: Run) -> tuple[list[PairAddress], list[PairAddress]]:
-        """Return the pairs to train on and those to measure; they are listed in the run folder."""
+    def _guard(self, run: Run, cache: FrameCache, pairs: list[PairAddress]) -> CollapseGuard:
+        """Return what looks, in the first process, at whether the network still sees motion."""
+        config = self.config
+        looked_at = spread(pairs, GUARD_PAIRS, config.seed)
+
+        def sight() -> Sight:
+            return look(self.network, cache, looked_at, config.losses.iterations, self.device)
+
+        return CollapseGuard(sight, config.guard_every if rank() == 0 else 0, run)
+
+    def _title(self, train: list[PairAddress], held_out: list[PairAddress]) -> str:
+        """Return one line that says what is measured before and after."""
+        config = self.config
+        kind = "pairs trained on" if set(held_out) & set(train) else "held-out pairs"
+        side = config.short_side
+        size = f"frames of at most {side} px on the short side" if side else "whole frames"
+        return (
+            f"{config.target}: means over {len(held_out)} {kind}, {size}, "
+            f"{config.losses.iterations} iterations"
+        )
+
+    def _pairs(self, run: Run) -> tuple[list[PairAddress], list[PairAddress], list[str]]:
+        """Return the pairs to train on, those to measure, and what is to be said about them.
+
+        They are listed in the run folder.
+        """
         listed = run.path / "pairs.json"
-        if listed.exists():
-            known = read_table(listed)
-            trained, held_out = (known.get(part) for part in ("trained", "held_out"))
-            return (
-                pairs_from_json(trained, f"{listed}: trained"),
-                pairs_from_json(held_out, f"{listed}: held_out"),
-            )
+        known = from_first(lambda: read_table(listed) if listed.exists() else self._divided())
+        run.write_json(listed.name, known)
+        trained, held_out = (
+            pairs_from_json(known.get(part), f"{listed}: {part}")
+            for part in ("trained", "held_out")
+        )
+        return trained, held_out, [str(text) for text in known.get("warnings", [])]
+
+    def _divided(self) -> dict[str, Any]:
+        """Find the target's pairs and divide them."""
         config = self.config
         found = find_pairs(self.target, config.gaps, limit=config.pairs, seed=config.seed)
+        warnings = few_pairs(self.target, len(found), config.gaps, config.pairs)
+        for text in warnings:
+            warn(text)
         train, held_out = divide(found, config.held_out, config.seed)
-        if rank() == 0:
-            run.write_json("pairs.json", {"trained": train, "held_out": held_out})
-        return train, held_out
+        return {"trained": train, "held_out": held_out, "warnings": warnings}
 
     def _measured_before(
         self, run: Run, cache: FrameCache, pairs: list[PairAddress]
     ) -> dict[str, float]:
         """Return how the first network does; a continued run reads what it once measured."""
         path = run.path / "before.json"
-        if path.exists():
-            return read_table(path)
-        before = measure_pairs(self.network, cache, pairs, self.config, self.device)
-        if rank() == 0:
-            run.write_json("before.json", before)
+        before = from_first(lambda: read_table(path) if path.exists() else None)
+        if before is None:
+            before = measure_pairs(self.network, cache, pairs, self.config, self.device)
+            run.write_json(path.name, before)
         return before
 
     def _noise(self) -> Windows:
@@ -178,6 +214,27 @@ def divide(
     return train or pairs, measured
 
 
+def few_pairs(target: Target, found: int, gaps: tuple[int, ...], limit: int) -> list[str]:
+    """Return a warning if most of a target's pairs were found useless, else nothing.
+
+    Args:
+        target: in which pairs were looked for.
+        found: how many are of use.
+        gaps: frames from a pair's first to its second.
+        limit: how many were looked at, at most.
+    """
+    if len(target.sequences) > limit:
+        return []  # not all were opened, and opening them takes long
+    pairs = sum(max(len(each) - gap, 0) for each in target.sequences for gap in set(gaps))
+    pairs = min(pairs, limit)
+    if 2 * found >= pairs:
+        return []
+    return [
+        f"most of {target.name} is left out: in {pairs - found} of {pairs} pairs of frames nothing "
+        "moves or the shot changes; larger gaps may help where things move slowly"
+    ]
+
+
 @torch.no_grad()
 def measure_pairs(
     network: RAFT,
@@ -186,16 +243,23 @@ def measure_pairs(
     config: UnsupervisedConfig,
     device: torch.device,
 ) -> dict[str, float]:
-    """Return the objective's terms on whole frames, means over pairs; `epe` where flow is known."""
-    totals: dict[str, list[Tensor]] = {}
+    """Return the objective's terms on whole frames, means over pairs; `epe` where flow is known.
+
+    Several processes share the work and return the same means.
+    """
     iterations = config.losses.iterations
-    for pair in track(pairs, "Measuring"):
+    # Sums of all terms, of the end-point error, and how many pairs have each.
+    sums = torch.zeros(len(TERMS) + 3, dtype=torch.float64, device=device)
+    for pair in track(pairs[rank() :: world_size()], "Measuring"):
         batch = cache.load(pair, device)
         terms = measure(network, batch, config.losses.terms, iterations)
+        error, labelled = sums.new_zeros(1), 0
         if batch.flow is not None and batch.valid is not None:
             with evaluating(network):
                 flow = network(batch.image1, batch.image2, iterations)
-            terms["epe"] = masked_mean(endpoint_error(flow, batch.flow), batch.valid)[None]
-        for name, value in terms.items():
-            totals.setdefault(name, []).append(value)
-    return {name: float(torch.cat(values).mean()) for name, values in totals.items()}
+            error, labelled = masked_mean_each(endpoint_error(flow, batch.flow), batch.valid), 1
+        counts = sums.new_tensor((1, labelled))
+        sums += torch.cat((*(terms[name] for name in TERMS), error, counts))
+    *totals, error_total, count, labelled_count = all_reduce_sum(sums).tolist()
+    means = {name: total / count for name, total in zip(TERMS, totals, strict=True)}
+    return means | ({"epe": error_total / labelled_count} if labelled_count else {})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfflow.colors import flow_to_color
 from selfflow.evidence import Evidence, Loss, settled
 from selfflow.flow import grid_like, sample
-from selfflow.losses import distillation, mean
+from selfflow.losses import distillation
 from selfflow.objective import (
     ObjectiveSettings,
     student_flow,
@@ -91,7 +91,7 @@ class SelfSupervised(Task[Windows]):
             more, learned = _sequence(lesson, views, shares)
             loss = loss + strength * weights.distillation * more
         self._last = (batch.first(), flows[-1].detach()[:: len(batch.seen1)])
-        motion = mean(flows[-1].detach().square().sum(1).sqrt())
+        motion = flows[-1].detach().square().sum(1).sqrt().mean()
         return {"loss": loss, **terms, **learned, "motion": motion}
 
     def pictures(self) -> dict[str, Tensor]:
@@ -156,8 +156,8 @@ class SelfSupervised(Task[Windows]):
             with torch.no_grad():
                 mask = trusted * student_mask(flow, swap(flow), terms)
             # The mean is over all pixels, as SMURF's: few doubtful pixels weigh little.
-            loss = mean(distillation(target, flow, mask))
-            return loss, {"distillation": loss, "trusted": mean(trusted), "taught": mean(mask)}
+            loss = distillation(target, flow, mask).mean()
+            return loss, {"distillation": loss, "trusted": trusted.mean(), "taught": mask.mean()}
 
         return learn
 

@@ -38,6 +38,9 @@ class UnsupervisedConfig(StageConfig):
     )
     pairs: int = Field(50_000, ge=2, description="at most so many pairs, spread over the target")
     held_out: int = Field(32, ge=1, description="pairs that are only measured")
+    guard_every: int = Field(
+        500, ge=0, description="steps between looks at whether motion is still seen; 0: none"
+    )
     learning_rate: float = Field(
         2e-4, gt=0, description="for five sixths of the steps, then halved five times"
     )
@@ -62,6 +65,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "short_side": 160,
         "pairs": 500,
         "held_out": 6,
+        "guard_every": 25,
         "losses.iterations": 6,
     }
 }

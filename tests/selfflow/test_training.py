@@ -1,11 +1,13 @@
 """What a self-supervised training is made of: choices, pairs, measurements."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from selfflow.collapse import Sight
 from selfflow.frames import FrameCache, PairAddress, find_pairs
 from selfflow.io import write_flo
 from selfflow.metrics import endpoint_error
@@ -14,9 +16,10 @@ from selfflow.objective import measure
 from selfflow.raft import raft_small
 from selfflow.runs.config import load, read_toml, replace_values
 from selfflow.runs.errors import UserError
+from selfflow.runs.run import Run
 from selfflow.stage_config import resolve
 from selfflow.stages import DEFAULT, stage_of
-from selfflow.training import divide, measure_pairs
+from selfflow.training import Training, divide, few_pairs, measure_pairs
 from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig
 from selfflow.video import open_target
 
@@ -129,3 +132,60 @@ def test_recipes_can_be_read(path):
 def test_the_defaults_of_each_device_can_be_read():
     for defaults in DEVICE_DEFAULTS.values():
         assert load(UnsupervisedConfig, defaults=defaults).loop.steps < 1000
+
+
+def test_pairs_of_which_most_are_useless_are_warned_of(films, tmp_path):
+    films.write_frames(tmp_path / "film", films.film(0, 9, height=40, width=48))
+    target = open_target(str(tmp_path / "film"))
+    assert few_pairs(target, found=4, gaps=(1,), limit=100) == []
+    (text,) = few_pairs(target, found=3, gaps=(1,), limit=100)
+    assert "5 of 8 pairs" in text
+    (text,) = few_pairs(target, found=2, gaps=(1, 2), limit=6)
+    assert "4 of 6 pairs" in text
+
+
+def trained(films, tmp_path, **changes):
+    """A short training; what it returns and its run folder."""
+    if not (tmp_path / "film").exists():
+        films.write_frames(tmp_path / "film", films.film(0, 8, height=64, width=72))
+        keep("mine", target=str(tmp_path / "film"))
+    small = {
+        "init": "mine", "device": "cpu", "crop": (64, 64), "margin": (4, 4), "batch_size": 1,
+        "short_side": None, "held_out": 1, "losses.iterations": 1, "loop.steps": 3,
+        "guard_every": 2,
+    }  # fmt: skip
+    config, _ = resolve(load(UnsupervisedConfig, values=small | changes))
+    with Run.open(tmp_path / "run", "train", config) as run:
+        return Training.prepare(config).run(run), run.path
+
+
+def test_a_training_from_end_to_end(films, tmp_path):
+    results, path = trained(films, tmp_path)
+    assert results["steps"] == 3
+    assert results["before"].keys() == results["after"].keys()
+    assert results["before"] != results["after"]
+    assert results["title"].endswith("means over 1 held-out pairs, whole frames, 1 iterations")
+    assert results["warnings"] == []
+    assert 0 <= results["seconds_waiting"] <= results["seconds"]
+    assert json.loads((path / "results.json").read_text())["model"] == results["model"]
+    again, _ = trained(films, tmp_path)
+    assert again["after"] == pytest.approx(results["after"])
+    assert again["before"] == results["before"]
+
+
+def test_lost_motion_is_warned_of_in_the_results(films, tmp_path, monkeypatch):
+    sights = iter([Sight(2.0, 1.0, 2.0), Sight(0.01, 2.0, 2.0)])
+    monkeypatch.setattr("selfflow.training.look", lambda *arguments: next(sights))
+    results, path = trained(films, tmp_path)
+    (text,) = results["warnings"]
+    assert "after 2 steps" in text
+    assert "0.01 px" in text
+    assert json.loads((path / "results.json").read_text())["warnings"] == [text]
+
+
+def test_a_target_that_stands_still_is_a_clear_error(films, tmp_path):
+    films.write_frames(tmp_path / "film", films.film(0, 1, height=64, width=72) * 6)
+    keep("mine", target=str(tmp_path / "film"))
+    with pytest.raises(UserError, match="all 5 are static"):
+        trained(films, tmp_path)
+    assert not (tmp_path / "run" / "pairs.json").exists()
