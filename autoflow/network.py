@@ -130,12 +130,14 @@ class NetworkTraining:
     def estimate(self) -> list[str]:
         """Return lines for a person: what is used, and time and memory, from steps taken."""
         settings, training = self.settings, self.settings.training
+        optimisation = training.optimisation
         sets = read_sets(settings.hyperparameters, settings.top)
         cost = measure_cost(sets, training, self.device)
         return [
             f"{len(sets)} sets of {settings.hyperparameters} on {self.device}: "
             f"{training.describe()}",
-            f"Estimate: {cost.describe(training.optimisation.loop.steps)}",
+            optimisation.loop.describe(optimisation.batch_size),
+            f"Estimate: {cost.describe(optimisation.loop.steps)}",
         ]
 
     def run(self, run: Run) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_the_same_command_by_torchrun(films, tmp_path):
         assert done.returncode == 0, done.stderr
         return done
 
-    torchrun = ("torch.distributed.run", "--nproc-per-node", 2, "-m")
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m")
     done = call(*torchrun, "selfflow", *command("two", 2, 2, 1))
     assert done.stdout.count("objective") == 1
     assert done.stderr.count("batch 2 x 2 = 4") == 1
