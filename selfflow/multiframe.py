@@ -21,6 +21,9 @@ from selfflow.random import purpose, uniform
 from selfflow.runs.config import Config
 
 INPUTS = 4  # flow backwards, turned round, and the pixel's own position
+# Pixels of all triplets that are fitted together: on a CPU, more of them leave its caches and are
+# slower than one triplet after the other; on a GPU, memory is the limit.
+PIXELS_AT_ONCE = {"cpu": 2**15, "cuda": 2**24}
 
 
 class FitSettings(Config):
@@ -33,7 +36,9 @@ class FitSettings(Config):
     )
     channels: int = Field(16, ge=1, description="of both hidden layers")
     # The flow of a moving surface changes little from pixel to pixel; see `fit_motion`.
-    stride: int = Field(1, ge=1, description="pixels from one that is fitted to the next, px")
+    stride: int = Field(
+        1, ge=1, le=16, description="pixels from one that is fitted to the next, px"
+    )
     least: float = Field(
         0.05, ge=0, le=1, description="share seen both ways below which nothing is filled in"
     )
@@ -167,9 +172,9 @@ def fit_motion(motions: Motions, keys: Tensor, settings: FitSettings) -> Tensor:
 
     For each triplet a network of its own, 3x3 convolutions with rectifiers between them, of (minus
     the backward flow, x, y in [-1, 1]) is fitted to the forward flow: the sum of end-point errors
-    over pixels seen both ways, by Adam. All are fitted in the same grouped convolutions; a sum over
-    triplets has each one's own gradient, and Adam works on every number by itself, so the result
-    is that of one after the other up to rounding.
+    over pixels seen both ways, by Adam. Many are fitted in the same grouped convolutions; a sum
+    over triplets has each one's own gradient, and Adam works on every number by itself, so the
+    result is that of one after the other up to rounding.
 
     With a stride s every s-th row and column is fitted, in 1/s² of the time; the networks are then
     applied with convolutions dilated by s, which at the pixels fitted are the same function.
@@ -183,28 +188,39 @@ def fit_motion(motions: Motions, keys: Tensor, settings: FitSettings) -> Tensor:
     inputs = _inputs(motions.backward)
     stride = settings.stride
     lattice = (..., slice(stride // 2, None, stride), slice(stride // 2, None, stride))
+    fitted = inputs[lattice]
     mask = (motions.ahead & motions.behind)[lattice]
     # A flow that is not finite anywhere would spoil its whole triplet through 0 · NaN.
     target = torch.where(mask, motions.forward[lattice], 0)
-    parameters = _initial(keys, settings.channels, motions.forward)
+    pixels = fitted.shape[-2] * fitted.shape[-1]
+    at_once = max(1, PIXELS_AT_ONCE[inputs.device.type] // max(pixels, 1))
+    predicted = []
+    for first in range(0, len(inputs), at_once):
+        part = slice(first, first + at_once)
+        parameters = _fit(fitted[part], target[part], mask[part], keys[part], settings)
+        # One by one: at full size the hidden layers of all would take a lot of memory.
+        for number, whole in enumerate(inputs[part].split(1)):
+            own = [each[number : number + 1] for each in parameters]
+            predicted.append(_apply(own, whole, stride))
+    return torch.cat(predicted)
+
+
+def _fit(
+    inputs: Tensor, target: Tensor, mask: Tensor, keys: Tensor, settings: FitSettings
+) -> list[Tensor]:
+    """Return the parameters of networks from `inputs` to `target` where `mask` is true."""
+    parameters = [part.requires_grad_() for part in _initial(keys, settings.channels, inputs)]
     optimizer = torch.optim.Adam(parameters, eps=1e-7)  # Keras' epsilon
     with torch.enable_grad():
-        fitted = inputs[lattice]
         for step in range(settings.steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.decay ** (step / settings.steps)
             optimizer.zero_grad()
-            square = (_apply(parameters, fitted) - target).square().sum(1, keepdim=True)
+            square = (_apply(parameters, inputs) - target).square().sum(1, keepdim=True)
             # Rounded up by a billionth of a pixel, because a square root at 0 has no gradient.
             torch.where(mask, (square + 1e-18).sqrt(), 0).sum().backward()
             optimizer.step()
-    with torch.no_grad():
-        # One by one: at full size the hidden layers of all would take a lot of memory.
-        single = [
-            _apply([part[number : number + 1] for part in parameters], inputs[number][None], stride)
-            for number in range(len(inputs))
-        ]
-    return torch.cat(single)
+    return [part.detach() for part in parameters]
 
 
 def _inputs(backward: Tensor) -> Tensor:
@@ -217,7 +233,7 @@ def _inputs(backward: Tensor) -> Tensor:
 
 
 def _initial(keys: Tensor, channels: int, like: Tensor) -> list[Tensor]:
-    """Return weights `(T, out, in, 3, 3)` and biases `(T, out)` of each layer, to be trained.
+    """Return weights `(T, out, in, 3, 3)` and biases `(T, out)` of each layer, in turn.
 
     Weights are uniform with the variance of Glorot and Bengio (AISTATS 2010), as Keras does it,
     biases zero.
@@ -228,7 +244,7 @@ def _initial(keys: Tensor, channels: int, like: Tensor) -> list[Tensor]:
         own = purpose(keys, "motion in time", layer)
         weight = uniform(own, outputs, inputs, 3, 3, low=-bound, high=bound)
         parameters += [weight.to(like), like.new_zeros(len(keys), outputs)]
-    return [part.requires_grad_() for part in parameters]
+    return parameters
 
 
 def _apply(parameters: Sequence[Tensor], inputs: Tensor, dilation: int = 1) -> Tensor:

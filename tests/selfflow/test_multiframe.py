@@ -8,6 +8,7 @@ from torch import nn
 
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.render import render
+from selfflow import multiframe
 from selfflow.flow import stays_inside
 from selfflow.metrics import endpoint_error
 from selfflow.models import load
@@ -56,7 +57,7 @@ def test_each_network_is_fitted_as_the_slow_twin_does_it():
     given = motions(height=6, width=7)
     settings = FitSettings(steps=10, learning_rate=0.02, decay=0.5, channels=5)
     predicted = fit_motion(given, KEYS, settings)
-    parameters = [part.detach() for part in _initial(KEYS, 5, given.forward)]
+    parameters = _initial(KEYS, 5, given.forward)
     sides = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in (6, 7))
     y, x = torch.meshgrid(*sides, indexing="ij")
     for number in range(2):
@@ -80,7 +81,7 @@ def test_each_network_is_fitted_as_the_slow_twin_does_it():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-3)])
-def test_many_at_once_are_what_each_is_alone(dtype, tolerance):
+def test_many_at_once_are_what_each_is_alone(dtype, tolerance, monkeypatch):
     given = motions(dtype=dtype)
     settings = FitSettings(steps=60, stride=2)
     together = fit_motion(given, KEYS, settings)
@@ -89,6 +90,8 @@ def test_many_at_once_are_what_each_is_alone(dtype, tolerance):
         parts = (given.forward, given.backward, given.ahead, given.behind)
         alone = fit_motion(Motions(*(part[one] for part in parts)), KEYS[one], settings)
         torch.testing.assert_close(together[one], alone, atol=tolerance, rtol=0)
+    monkeypatch.setitem(multiframe.PIXELS_AT_ONCE, "cpu", 2 * 6 * 7)  # two, then one
+    torch.testing.assert_close(fit_motion(given, KEYS, settings), together, atol=tolerance, rtol=0)
 
 
 def test_networks_begin_apart_and_as_glorot_says():
