@@ -11,7 +11,7 @@ from autoflow.hyperparameters import Hyperparameters
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
 from autoflow.preview import gallery, preview
-from autoflow.search_run import estimate, rebuild_report, run_search
+from autoflow.search_run import estimate, rebuild_report, run_search, stored_settings
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
 from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
@@ -20,7 +20,7 @@ from autoflow.writer import LAYOUTS, write_set
 from selfflow.io import IMAGE_SUFFIXES, write_image
 from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import flatten, load
-from selfflow.runs.devices import pick_device
+from selfflow.runs.devices import keep_freed_memory, pick_device
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run, default_run_path
 
@@ -156,6 +156,7 @@ def render(
     """Write rendered pairs and their flow to disk."""
     sets = [_changed(each, common) for each in read_sets(hyperparameters)]
     common.announce(sets[0], [f"{count} pairs of {size[0]}x{size[1]} to {out} ({layout} layout)"])
+    keep_freed_memory()
     written = write_set(
         sets,
         count=count,
@@ -191,11 +192,13 @@ def preview_command(
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(f"{out}: a sheet is a picture, such as SHEET.png")
     bank = _photographs(photographs)
+    read = [read_hyperparameters(hyperparameters)] if as_gallery else read_sets(hyperparameters)
+    sets = [_changed(each, common) for each in read]
+    shown = "Each shape and effect" if as_gallery else f"{count} samples"
+    common.announce(sets[0], [f"{shown} at {size[0]}x{size[1]}, on one sheet: {out}"])
     if as_gallery:
-        start = _changed(read_hyperparameters(hyperparameters), common)
-        image = gallery(start, size=size, seed=seed, device=device, photographs=bank)
+        image = gallery(sets[0], size=size, seed=seed, device=device, photographs=bank)
     else:
-        sets = [_changed(each, common) for each in read_sets(hyperparameters)]
         image = preview(sets, count=count, size=size, seed=seed, device=device, photographs=bank)
     write_image(out, image)
     click.echo(str(out))
@@ -207,7 +210,9 @@ def preview_command(
 @common_options
 def report(common: Common, run: Path, as_json: bool) -> None:
     """Write a search's report anew, also while it is at work."""
-    found = rebuild_report(run, pick_device(common.device), common.data_root)
+    settings = stored_settings(run, common.data_root)
+    common.announce(settings, [f"Results of {run} and {run / 'report.html'}, from its study"])
+    found = rebuild_report(settings, run, pick_device(common.device))
     shown = found.results | {"report": str(found.report)}
     print_result(shown if as_json else _brief(shown), as_json)
 

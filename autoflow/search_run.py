@@ -115,7 +115,8 @@ class TrialLines:
     def __call__(self, trial: TrialResult, trials: list[TrialResult]) -> None:
         """Print the line of a trial that has just ended."""
         self.seen += 1
-        left = (self.settings.trials - len(trials)) * (time.monotonic() - self.begun) / self.seen
+        waiting = self.settings.trials - len(trials)
+        left = format_duration(waiting * (time.monotonic() - self.begun) / self.seen)
         order = ranked(trials)
         best = f"best {order[0].omega:.4g} (trial {order[0].number})" if order else "no best yet"
         parts = [
@@ -123,7 +124,7 @@ class TrialLines:
             _terms(trial),
             f"{format_duration(trial.seconds)}",
             best,
-            f"{format_duration(left)} left",
+            *([f"{left} left"] if waiting > 0 else []),
         ]
         console.print(" | ".join(parts), markup=False, soft_wrap=True)
 
@@ -140,8 +141,8 @@ def _terms(trial: TrialResult) -> str:
     return terms + ("" if last.aepe is None else f", EPE {last.aepe:.3g} px")
 
 
-def rebuild_report(path: Path, device: torch.device, data_root: Path | None = None) -> Conclusion:
-    """Write the result files and the report of a run anew, from its study.
+def stored_settings(path: Path, data_root: Path | None = None) -> SearchSettings:
+    """Return the settings of the search in a run folder; `data_root` may have moved.
 
     Raises:
         UserError: `path` holds no search.
@@ -149,6 +150,10 @@ def rebuild_report(path: Path, device: torch.device, data_root: Path | None = No
     if not (path / "config.toml").is_file() or not (path / "pairs.json").is_file():
         raise UserError(f"{path}: holds no search")
     root = {} if data_root is None else {"data_root": data_root}
-    settings = load(SearchSettings, file=path / "config.toml", values=root)
+    return load(SearchSettings, file=path / "config.toml", values=root)
+
+
+def rebuild_report(settings: SearchSettings, path: Path, device: torch.device) -> Conclusion:
+    """Write the result files and the report of a run anew, from its study."""
     bench = open_bench(settings, path, device)
     return conclude(path, bench, finished(open_trials(settings, bench, path)))

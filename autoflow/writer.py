@@ -5,6 +5,7 @@ finished by rendering what is missing.
 """
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,6 +150,7 @@ def write_set(
     )
     described = {"layout": layout, "seed": seed, "size": size, "sets": [*map(flatten, sets)]}
     _claim(out, described | {"photographs": _fingerprint(photographs)})
+    _remove_halves(out)
     files = LAYOUTS[layout]
     missing = [i for i in range(count) if not all((out / name).exists() for name in files(i))]
     groups = sorted({index // GROUP for index in missing})
@@ -197,6 +199,13 @@ def _claim(out: Path, described: dict[str, Any]) -> None:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: is not empty and holds no set that `autoflow render` began")
     write_text(manifest, text)
+
+
+def _remove_halves(out: Path) -> None:
+    """Remove what a process left that was killed while it wrote, see `atomic_write`."""
+    for path in list(out.rglob(".*")):
+        if re.fullmatch(r"\.[0-9a-f]{12}-.+", path.name):
+            path.unlink()
 
 
 def _examples(pairs: Pairs) -> list[Example]:

@@ -77,6 +77,25 @@ def test_dry_run_shows_what_would_be_done_and_writes_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "changed"),
+    [
+        (["preview", "--count", 2], "2 samples at 224x288"),
+        (["preview", "--gallery"], "Each shape and effect"),
+        (["render", "--count", 2], "2 pairs of 448x576"),
+    ],
+)
+def test_dry_runs_of_pictures_write_none(
+    tmp_path: Path, command: list[object], changed: str
+) -> None:
+    out = tmp_path / "out.png"
+    result = run(*command, "--out", out, "--set", "effects.fog=0.9", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert changed in result.stderr
+    assert "fog = 0.9" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", ["0x0", "448", "0x32", "axb", "-3x4"])
 def test_a_size_that_is_none_is_refused(tmp_path: Path, size: str) -> None:
     assert size in refused("render", "--size", size, "--out", tmp_path / "set")

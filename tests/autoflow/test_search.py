@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known import Moving, moving_target, small_settings
+from known import Moving, made_up_trials, moving_target, small_settings
 
 from autoflow import trial as trial_module
+from autoflow.conclusion import _zero_error
 from autoflow.results import TrialResult
 from autoflow.search import make_base, open_bench, open_trials, run_next, run_trials, sole_owner
-from autoflow.search_run import rebuild_report, run_search
+from autoflow.search_run import TrialLines, rebuild_report, run_search, stored_settings
 from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.study import finished
@@ -20,6 +21,7 @@ from selfflow.io import write_image
 from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
+from selfflow.runs.progress import console
 
 CPU = torch.device("cpu")
 
@@ -68,7 +70,10 @@ def test_a_search_ends_with_files_a_report_and_a_network(frames: Path, tmp_path:
     # The same command again has nothing left to do, and says the same.
     again = run_search(settings, tmp_path / "run", CPU)
     assert again.results["best"] == found.results["best"]
-    assert rebuild_report(tmp_path / "run", CPU).results["best"] == found.results["best"]
+    stored = stored_settings(tmp_path / "run")
+    assert stored == settings
+    rebuilt = rebuild_report(stored, tmp_path / "run", CPU)
+    assert rebuilt.results["best"] == found.results["best"]
 
 
 def test_the_default_set_is_trial_zero(frames: Path, tmp_path: Path) -> None:
@@ -184,3 +189,27 @@ def test_a_trained_network_is_taken_as_the_base(frames: Path, tmp_path: Path) ->
 def test_an_untrained_base_is_refused(frames: Path) -> None:
     with pytest.raises(UserError, match=r"base\.steps is 0"):
         replace_values(small_settings(str(frames)), {"base.steps": 0})
+
+
+def test_a_trials_line_says_what_is_left_while_there_is_something(
+    frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(console, "print", lambda text, **_: said.append(text))
+    trials = made_up_trials(3)
+    lines = TrialLines(small_settings(str(frames)))
+    for count in (1, 2, 3):
+        lines(trials[count - 1], trials[:count])
+    assert [line.endswith(" left") for line in said] == [True, True, False]
+    assert all("trial " in line for line in said)
+
+
+def test_zero_flow_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = small_settings("moving", trials=1)
+    monkeypatch.setattr("autoflow.search.open_target", lambda *_: moving_target())
+    bench = prepared(tmp_path, settings)
+    first = _zero_error(tmp_path, bench)
+    # 2 and 1 px in 64x48 pixels, which are made 43x32.
+    assert first == pytest.approx(np.hypot(2 * 43 / 64, 2 / 3), rel=1e-4)
+    monkeypatch.delattr("autoflow.conclusion.measure_target")
+    assert _zero_error(tmp_path, bench) == first
