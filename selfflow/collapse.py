@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import torch
 
-from selfflow.census import PATCH, Census, grey
+from selfflow.census import Census, grey
 from selfflow.flow import stays_inside, warp
 from selfflow.frames import FrameCache, PairAddress
 from selfflow.losses import inner, masked_mean_each
-from selfflow.objective import evaluating
+from selfflow.objective import CENSUS_BORDER, evaluating
 from selfflow.raft import RAFT
 from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
@@ -58,7 +58,7 @@ def look(
         first, second = Census.of(grey(frames.image1)), grey(frames.image2)
         penalty, still = (
             masked_mean_each(
-                first.penalty(warp(second, way)), inner(stays_inside(way).float(), PATCH // 2)
+                first.penalty(warp(second, way)), inner(stays_inside(way).float(), CENSUS_BORDER)
             )
             for way in (flow, torch.zeros_like(flow))
         )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfflow.census import PATCH, Census, grey
+from selfflow.census import Census, grey
 from selfflow.flow import grid_like, sample, stays_inside
 from selfflow.losses import edge_weights, inner, masked_mean, smoothness_within
-from selfflow.objective import swap, unoccluded
+from selfflow.objective import CENSUS_BORDER, swap, unoccluded
 from selfflow.windows import Windows
 
 
@@ -57,8 +57,8 @@ class Evidence:
             pixels that count as visible.
         """
         warped, visible = self.warped(flow, occlusion)
-        covered = inner(visible, PATCH // 2)
-        everywhere = inner(torch.ones_like(covered), PATCH // 2)
+        covered = inner(visible, CENSUS_BORDER)
+        everywhere = inner(torch.ones_like(covered), CENSUS_BORDER)
         return {
             "photometric": masked_mean(self.census.penalty(warped), covered),
             "smoothness": smoothness_within(self.edges, flow).mean(),

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Size = int | tuple[int, int] | None
+READERS = 8  # threads; decoding is done outside Python
 
 
 def fit_size(height: int, width: int, size: Size) -> tuple[int, int]:
@@ -55,7 +57,7 @@ def fit_size(height: int, width: int, size: Size) -> tuple[int, int]:
 class FrameCache:
     """Reads a target's frames, resizes them and keeps the most recently used ones as uint8.
 
-    May be used from several threads.
+    May be used from several threads; frames of different sequences are read at the same time.
 
     Args:
         target: whose frames.
@@ -70,20 +72,31 @@ class FrameCache:
         self.bytes_used = 0
         self._kept: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
         self._lock = Lock()
+        self._readers: dict[str, Lock] = {}
 
     def frame(self, sequence: str, index: int) -> Tensor:
         """Return a frame, resized, as `(3, H, W)` uint8; not to be changed in place."""
         place = (sequence, index)
         with self._lock:
-            if place in self._kept:
-                self._kept.move_to_end(place)
-                return self._kept[place]
+            reader = self._readers.setdefault(sequence, Lock())
+        # A video's decoder is at one place at a time, and no frame is to be read twice.
+        with reader:
+            with self._lock:
+                if place in self._kept:
+                    self._kept.move_to_end(place)
+                    return self._kept[place]
             frame = _resized(self.target[sequence].frame(index), self.size)
-            self._kept[place] = frame
-            self.bytes_used += frame.nbytes
-            while self.bytes_used > self.bytes_limit and len(self._kept) > 1:
-                self.bytes_used -= self._kept.popitem(last=False)[1].nbytes
+            with self._lock:
+                self._kept[place] = frame
+                self.bytes_used += frame.nbytes
+                while self.bytes_used > self.bytes_limit and len(self._kept) > 1:
+                    self.bytes_used -= self._kept.popitem(last=False)[1].nbytes
             return frame
+
+    def frames(self, places: Sequence[tuple[str, int]]) -> list[Tensor]:
+        """Return frames by sequence and index, as `frame` does, several read at a time."""
+        with ThreadPoolExecutor(min(READERS, len(places) or 1)) as readers:
+            return list(readers.map(lambda place: self.frame(*place), places))
 
     def load(self, pair: PairAddress, device: torch.device | str = "cpu") -> Pairs:
         """Return one pair of whole frames as a batch of one, with its flow where it is known.
@@ -118,8 +131,9 @@ class FrameCache:
             device: where the batch goes; it travels there as uint8.
         """
         stacked = []
-        for number, pair in enumerate(pairs):
-            frames = torch.stack([self.frame(pair.sequence, index) for index in pair[1:]])
+        read = self.frames([(pair.sequence, index) for pair in pairs for index in pair[1:]])
+        for number in range(len(pairs)):
+            frames = torch.stack(read[2 * number : 2 * number + 2])
             if crop is not None:
                 frames = _window(frames, crop, None if keys is None else keys[number])
             stacked.append(frames)

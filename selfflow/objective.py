@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfflow.census import census
+from selfflow.census import PATCH, census
 from selfflow.flow import consistent, range_map, resize_flow, stays_inside, warp
 from selfflow.losses import (
     confidence,
@@ -39,7 +39,7 @@ TERMS = (
     "objective",
 )
 # Half of the census patch: nearer to the border it has no full neighbourhood.
-CENSUS_BORDER = 3
+CENSUS_BORDER = PATCH // 2
 
 
 class ObjectiveSettings(Config):

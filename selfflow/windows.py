@@ -5,6 +5,7 @@ larger window of the other frame, so that motion out of the crop is still learne
 works for a batch of one; here every sample has its own map into its own frame, of any size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -88,9 +89,13 @@ class WindowBatches:
     def __call__(self, step: int) -> Windows:
         """Return batch number `step`."""
         keys = self.frames.keys(step).to(self.frames.device)
+        pairs = self.frames.addresses(step)
+        frames = self.frames.cache.frames(
+            [(pair.sequence, index) for pair in pairs for index in pair[1:]]
+        )
         read = [
-            self._read(address.sequence, (address.first, address.second), keys[number : number + 1])
-            for number, address in enumerate(self.frames.addresses(step))
+            self._read(frames[2 * number : 2 * number + 2], keys[number : number + 1])
+            for number in range(len(pairs))
         ]
         around1, known1, around2, known2 = (torch.cat(part) for part in zip(*read, strict=True))
         plain = Windows(around1, around2, around1, around2, known1, known2, self.margin)
@@ -98,11 +103,8 @@ class WindowBatches:
         seen1, seen2 = augment_colors(plain.plain1, plain.plain2, keys, colors)
         return replace(plain, seen1=seen1, seen2=seen2)
 
-    def _read(
-        self, sequence: str, indices: tuple[int, int], key: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _read(self, frames: Sequence[Tensor], key: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return window and known pixels of both frames of one pair, each a batch of one."""
-        frames = [self.frames.cache.frame(sequence, index)[None] for index in indices]
         height, width = frames[0].shape[-2:]
         maps = draw_maps(key, self.augmentation.geometry, (height, width), self.crop)
         rows, columns = self.margin
@@ -112,6 +114,6 @@ class WindowBatches:
             at = positions(map_, *size, origin=(-columns, -rows))
             # Rounding must not lose the frame's border, where crops often end.
             at = torch.where((at - at.round()).abs() < 1e-3, at.round(), at)
-            values = frame.to(key.device).float() / 255
+            values = frame[None].to(key.device).float() / 255
             parts += [sample(values, at), inside(at, height, width)]
         return parts[0], parts[1], parts[2], parts[3]

@@ -83,6 +83,24 @@ def test_memory_is_bounded_and_the_oldest_go(target: Target) -> None:
     assert cache.bytes_used == 3 * one
 
 
+def test_frames_are_read_by_several_threads_once_each_and_come_in_order(target: Target) -> None:
+    cache = FrameCache(target)
+    places = [("wide", 5), ("high", 2), ("wide", 5), ("wide", 0), ("high", 2), ("high", 3)]
+    for (name, index), frame in zip(places, cache.frames(places), strict=True):
+        np.testing.assert_array_equal(frame.permute(1, 2, 0).numpy(), target[name].frame(index))
+    reads = [film.reads for film in target.sequences]
+    cache.frames(places)
+    assert [film.reads for film in target.sequences] == reads
+    assert reads == [2 + 3, 2 + 3]  # three each were for the comparison
+
+
+def test_what_cannot_be_read_is_said_by_whoever_asks(target: Target) -> None:
+    cache = FrameCache(target)
+    with pytest.raises(IndexError):
+        cache.frames([("wide", 0), ("wide", 99)])
+    assert cache.frames([("wide", 0)])[0].shape == (3, 60, 120)
+
+
 def test_whole_frames_make_a_batch(target: Target) -> None:
     batch = FrameCache(target).batch(PAIRS[:3])
     assert batch.image1.shape == (3, 3, 60, 120)

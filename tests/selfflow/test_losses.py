@@ -109,6 +109,60 @@ def test_confidence_by_hand():
     assert (agreement[..., :37] > 0).all()
 
 
+def slow_read(values, b, x, y):
+    """All channels of `values` at a sub-pixel position; zero outside, corner by corner."""
+    height, width = values.shape[-2:]
+    x0, y0 = int(x.floor()), int(y.floor())
+    total = values.new_zeros(values.shape[1])
+    for column, weight_x in ((x0, 1 - (x - x0)), (x0 + 1, x - x0)):
+        for row, weight_y in ((y0, 1 - (y - y0)), (y0 + 1, y - y0)):
+            if 0 <= column < width and 0 <= row < height:
+                total = total + weight_x * weight_y * values[b, :, row, column]
+    return total
+
+
+def slow_confidence(forward, backward, sigma):
+    batch, _, height, width = forward.shape
+    rows = []
+    for b in range(batch):
+        for y in range(height):
+            for x in range(width):
+                to_x, to_y = x + forward[b, 0, y, x], y + forward[b, 1, y, x]
+                round_trip = forward[b, :, y, x] + slow_read(backward, b, to_x, to_y)
+                scale = sigma**2 * (height**2 + width**2)
+                agreement = torch.exp(-(round_trip**2).sum() / scale)
+                inside = 0 <= to_x <= width - 1 and 0 <= to_y <= height - 1
+                rows.append(agreement if inside else agreement * 0)
+    return torch.stack(rows).view(batch, 1, height, width)
+
+
+def test_confidence_equals_its_slow_twin():
+    flows = (3 * random(2, 2, 5, 6, seed=s) - 1.5 for s in (1, 2))
+    agree(lambda f, b: confidence(f, b, 0.2), lambda f, b: slow_confidence(f, b, 0.2), *flows)
+
+
+def slow_distillation(teacher, student, mask):
+    batch, _, height, width = student.shape
+    rows = []
+    for b in range(batch):
+        for y in range(height):
+            for x in range(width):
+                distances = [
+                    ((teacher[b, c, y, x] - student[b, c, y, x]) ** 2 + 1e-6) ** 0.5 for c in (0, 1)
+                ]
+                rows.append(mask[b, 0, y, x] * (distances[0] + distances[1]) / 2)
+    return torch.stack(rows).view(batch, 1, height, width)
+
+
+def test_distillation_equals_its_slow_twin():
+    teacher, mask = random(2, 2, 4, 5), random(2, 1, 4, 5, seed=1)
+    agree(
+        lambda student: distillation(teacher, student, mask),
+        lambda student: slow_distillation(teacher, student, mask),
+        random(2, 2, 4, 5, seed=2),
+    )
+
+
 def test_distillation_by_hand_and_only_the_student_learns():
     teacher = torch.zeros(1, 2, 4, 4, requires_grad=True)
     student = torch.full((1, 2, 4, 4), 2.0, requires_grad=True)
@@ -168,6 +222,32 @@ def test_masked_means():
     assert masked_mean(values, mask) == (1 + 2 + 1.5) / 2.5
     assert masked_mean_each(values, mask).tolist() == [1.5, 3.0]
     assert masked_mean(values, torch.zeros(2, 1, 1, 2).bool()) == 0
+
+
+def slow_masked_means(values, mask):
+    """The mean of each sample, and that of all."""
+    totals, counts = [], []
+    for b in range(len(values)):
+        total, count = values.new_zeros(()), values.new_zeros(())
+        for c in range(values.shape[1]):
+            for y in range(values.shape[2]):
+                for x in range(values.shape[3]):
+                    total = total + mask[b, 0, y, x] * values[b, c, y, x]
+                    count = count + mask[b, 0, y, x]
+        totals.append(total)
+        counts.append(count)
+    each = [total / count for total, count in zip(totals, counts, strict=True)]
+    return torch.stack(each), sum(totals) / sum(counts)
+
+
+def test_masked_means_equal_their_slow_twins():
+    values, mask = random(3, 2, 4, 5), random(3, 1, 4, 5, seed=1)
+    for fast, place in ((masked_mean_each, 0), (masked_mean, 1)):
+        agree(
+            lambda values, fast=fast: fast(values, mask),
+            lambda values, place=place: slow_masked_means(values, mask)[place],
+            values,
+        )
 
 
 def test_a_masked_mean_weighs_channels_alike():

@@ -193,6 +193,57 @@ def test_hard_masks_are_the_occlusion_check():
     torch.testing.assert_close(teacher_mask(flow, reverse, hard), student_view(seen))
 
 
+def slow_view(values, top, left):
+    """The inside of one channel, enlarged by reading at half-pixel centres, border repeated."""
+    height, width = values.shape
+    inside = values[top : height - top, left : width - left]
+    rows, columns = inside.shape
+    result = torch.zeros_like(values)
+    for y in range(height):
+        for x in range(width):
+            at_y = min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1)
+            at_x = min(max((x + 0.5) * columns / width - 0.5, 0), columns - 1)
+            y0, x0 = int(at_y), int(at_x)
+            y1, x1 = min(y0 + 1, rows - 1), min(x0 + 1, columns - 1)
+            above = (1 - (at_x - x0)) * inside[y0, x0] + (at_x - x0) * inside[y0, x1]
+            below = (1 - (at_x - x0)) * inside[y1, x0] + (at_x - x0) * inside[y1, x1]
+            result[y, x] = (1 - (at_y - y0)) * above + (at_y - y0) * below
+    return result
+
+
+def test_views_and_masks_equal_their_slow_twins():
+    flow, reverse = random_flow(11).double()[:1], random_flow(12).double()[:1]
+    height, width = SIZE
+    top, left = margins(height, width)
+    for settings in (ObjectiveSettings(), ObjectiveSettings(distillation_masks="hard")):
+        masks = []
+        for sigma in (0.003, 0.03):
+            mask = torch.zeros(SIZE, dtype=torch.float64)
+            returned = warp(reverse, flow)
+            for y in range(height):
+                for x in range(width):
+                    f, b = flow[0, :, y, x], returned[0, :, y, x]
+                    if not (0 <= x + f[0] <= width - 1 and 0 <= y + f[1] <= height - 1):
+                        continue
+                    error = ((f + b) ** 2).sum()
+                    mask[y, x] = (
+                        torch.exp(-error / (sigma**2 * (height**2 + width**2)))
+                        if settings.distillation_masks == "soft"
+                        else error <= 0.01 * (f @ f + b @ b) + 0.5
+                    )
+            masks.append(mask)
+        found = teacher_mask(flow, reverse, settings)[0, 0]
+        torch.testing.assert_close(found, slow_view(masks[0], top, left))
+        torch.testing.assert_close(student_mask(flow, reverse, settings)[0, 0], 1 - masks[1])
+    scaled = student_flow(flow)[0]
+    torch.testing.assert_close(
+        scaled[0], slow_view(flow[0, 0], top, left) * width / (width - 2 * left)
+    )
+    torch.testing.assert_close(
+        scaled[1], slow_view(flow[0, 1], top, left) * height / (height - 2 * top)
+    )
+
+
 def test_swap_exchanges_the_directions():
     assert swap(torch.arange(6)).tolist() == [3, 4, 5, 0, 1, 2]
 
