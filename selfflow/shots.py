@@ -4,7 +4,9 @@ Both are judged from small versions of the frames. Gradual transitions (dissolve
 looked for: within one, neighbouring frames are alike.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 import cv2
@@ -80,14 +82,33 @@ def cuts(pairs: Sequence[Likeness]) -> list[bool]:
     where much less is recognised than usual in the sequence, whatever the colours.
     """
     usual = float(np.median([pair.recognised for pair in pairs])) if pairs else 0.0
-    return [
-        pair.recognised < _RECOGNISED
-        and (
-            pair.recognised - pair.color_distance < _SAME_SHOT
-            or pair.recognised < usual - _USUAL_DROP
-        )
-        for pair in pairs
-    ]
+    return [_is_cut(pair, usual) for pair in pairs]
+
+
+class CutFinder:
+    """Finds the cuts of a video as it goes by, however long it is.
+
+    As `cuts`, but what is usual is the median of the latest pairs, of which this is the last: a
+    pair's answer depends on nothing that comes later.
+    """
+
+    def __init__(self, memory: int = 300) -> None:
+        self._recognised: deque[float] = deque(maxlen=memory)
+
+    def remember(self, recognised: float) -> None:
+        """Take note of a pair that was judged before."""
+        self._recognised.append(recognised)
+
+    def is_cut(self, pair: Likeness) -> bool:
+        """Return whether the pair after those so far holds a cut, and take note of it."""
+        self.remember(pair.recognised)
+        return _is_cut(pair, median(self._recognised))
+
+
+def _is_cut(pair: Likeness, usual: float) -> bool:
+    return pair.recognised < _RECOGNISED and (
+        pair.recognised - pair.color_distance < _SAME_SHOT or pair.recognised < usual - _USUAL_DROP
+    )
 
 
 def _color_distance(first: Thumbnail, second: Thumbnail) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from selfflow.io import Bytes
 from selfflow.sample import sample_sequences
-from selfflow.shots import cuts, is_static, likeness, thumbnail
+from selfflow.shots import CutFinder, Likeness, cuts, is_static, likeness, thumbnail
 
 RNG = np.random.default_rng(0)
 
@@ -100,3 +100,25 @@ def test_a_cut_to_black_is_a_cut(films: SimpleNamespace) -> None:
 
 def test_nothing_to_compare_is_no_cut() -> None:
     assert cuts([]) == []
+
+
+def test_cuts_are_found_as_the_video_goes_by(films: SimpleNamespace) -> None:
+    frames = [*films.film(0, 9), *films.film(1, 9), *films.film(2, 9)]
+    small = [thumbnail(frame) for frame in frames]
+    pairs = [likeness(*pair) for pair in pairwise(small)]
+    finder = CutFinder()
+    found = [finder.is_cut(pair) for pair in pairs]
+    assert [place for place, cut in enumerate(found) if cut] == [8, 17]
+    assert found == cuts(pairs)
+    # Continued after a stop, its answers are the same.
+    again = CutFinder()
+    for pair in pairs[:12]:
+        again.remember(pair.recognised)
+    assert [again.is_cut(pair) for pair in pairs[12:]] == found[12:]
+
+
+def test_what_is_usual_is_what_was_seen_of_late() -> None:
+    """0.6 is little where 0.95 is usual, and as usual where it has been so for a while."""
+    finder = CutFinder(memory=5)
+    likenesses = [Likeness(0.95, 0.4)] * 5 + [Likeness(0.6, 0.4)] * 3
+    assert [finder.is_cut(pair) for pair in likenesses] == [False] * 5 + [True, True, False]

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -28,6 +29,38 @@ def test_video_frames_are_the_same_sought_or_read_on(
         np.testing.assert_array_equal(video.frame(index), in_order[index])
     with pytest.raises(IndexError):
         video.frame(30)
+
+
+def test_frames_are_counted_where_seeking_would_do_as_well(
+    tmp_path: Path, films: SimpleNamespace
+) -> None:
+    films.write_video(tmp_path / "film.mp4", films.film(0, 60, step=1))
+    in_order = [*map(VideoFile(tmp_path / "film.mp4").frame, range(60))]
+    video = VideoFile(tmp_path / "film.mp4")
+    for index in (40, 41, 3, 50):
+        np.testing.assert_array_equal(video.counted_frame(index), in_order[index])
+        np.testing.assert_array_equal(video.frame(59 - index), in_order[59 - index])
+
+
+def test_frames_of_uneven_times_are_counted(tmp_path: Path, films: SimpleNamespace) -> None:
+    """A telephone's film: the second half has a third of the rate."""
+    path, frames = tmp_path / "film.mp4", films.film(0, 90, step=2)
+    size = (frames[0].shape[1], frames[0].shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, size)
+    property_of_times = getattr(cv2, "VIDEOWRITER_PROP_PTS", None)
+    if property_of_times is None:
+        pytest.skip("this OpenCV writes frames of even times only")
+    for number, frame in enumerate(frames):
+        writer.set(property_of_times, number if number < 45 else 45 + 3 * (number - 45))
+        writer.write(frame[..., ::-1])
+    writer.release()
+    capture, in_order = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        in_order.append(read[1][..., ::-1])
+    video = VideoFile(path)
+    for index in (70, 10, 60):
+        video.frame(min(index + 35, 80))  # seeks, and loses count
+        np.testing.assert_array_equal(video.counted_frame(index), in_order[index])
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("mp4v", "mp4"), ("MJPG", "avi"), ("mp4v", "avi")])
