@@ -42,7 +42,7 @@ from selfflow.unsupervised import SelfSupervision, freeze_batch_norm
 from selfflow.unsupervised_config import SMURF_AUGMENTATION, UnsupervisedConfig
 from selfflow.video import Target, open_target
 
-TIMED_STEPS = 3  # of the small networks, to tell how long all of them take
+TIMED_STEPS = 5  # of the small networks, to tell how long all of them take
 
 
 class MultiframeConfig(StageConfig, TrainSettings):
@@ -254,15 +254,23 @@ class MultiframeTraining:
         everywhere = torch.ones_like(noise[:, :1], dtype=torch.bool)
         motions = Motions(noise, -noise, everywhere, everywhere)
         keys = key(0, torch.arange(settings.batch_size)).to(self.device)
-        few = settings.fit.model_copy(update={"steps": TIMED_STEPS})
+
+        def infer() -> None:
+            find_motions(self.network, frames, [(0, 1, 0)], settings)
+
+        def fitted(steps: int) -> float:
+            few = settings.fit.model_copy(update={"steps": steps})
+            return seconds_of(lambda: fit_motion(motions, keys, few), self.device)
+
         with evaluating(self.network):
-            pair = seconds_of(
-                lambda: find_motions(self.network, frames, [(0, 1, 0)], settings), self.device
-            )
-        fitting = seconds_of(lambda: fit_motion(motions, keys, few), self.device)
-        fitting *= settings.fit.steps / TIMED_STEPS / settings.batch_size
+            infer()  # the first one also makes buffers and chooses algorithms
+            pair = seconds_of(infer, self.device) / 2
+        fitted(1)
+        once = fitted(1)
+        step = max(0.0, fitted(1 + TIMED_STEPS) - once) / TIMED_STEPS
+        fitting = (once + step * settings.fit.steps) / settings.batch_size
         pairs = 1 + 1 / settings.batch_size if shared else 2
-        return pair / 2 * pairs + fitting
+        return pair * pairs + fitting
 
     def _seconds_a_step(self) -> float:
         """Return how long a step of training takes."""
