@@ -30,7 +30,11 @@ from selfflow.windows import Windows
 
 
 class SelfSupervision(Config):
-    """The losses and when each of them begins, in shares of all steps."""
+    """The losses and when each of them begins.
+
+    Times are shares of all steps, so that a training of any length goes through the same phases;
+    `--steps` moves them along. SMURF's steps, of 75,000, stand in brackets.
+    """
 
     iterations: int = Field(12, ge=1, description="of RAFT; all are supervised")
     gamma: float = Field(
