@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -26,6 +27,7 @@ def session(folder: Path, name: str) -> None:
     main(["train", *places, "--steps", "6", "--device", "cpu", *TINY])
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autoflow.cli"])

@@ -75,19 +75,19 @@ def train_self_supervised(film: Path):
         batch_size=GLOBAL_BATCH // world_size(),
     )
     windows = WindowBatches(frames, config.augmentation, config.crop, config.margin)
-    task = SelfSupervised(network(), config.losses, steps=3)
+    task = SelfSupervised(network(), config.losses, steps=2)
     return task, lambda number: doubled(windows(number))
 
 
 def trained(make, *arguments):
-    """Return the mean of all terms over three steps, and the weights after them."""
+    """Return the mean of all terms over two steps, and the weights after them."""
     task, batches = make(*arguments)
     result = fit(
         task,
         batches,
         optimizer=adamw(task.network, 1e-4),
         learning_rate=lambda step: 2e-4,
-        settings=LoopSettings(steps=3, log_every=3),
+        settings=LoopSettings(steps=2, log_every=2),
     )
     return result.means, task.network.state_dict()
 
