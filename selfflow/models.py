@@ -119,6 +119,24 @@ def save(name: str | Path, network: RAFT, metadata: Mapping[str, Any]) -> Path:
     return save_model(name, network.state_dict(), {**metadata, **own})
 
 
+def save_half(path: Path, network: RAFT, metadata: Mapping[str, Any]) -> Path:
+    """Write `network` in half precision to a `.safetensors` file, as models are shipped.
+
+    Read again, its weights are single precision, rounded: flow moves by some hundredths of a pixel.
+
+    Raises:
+        UserError: the path is not that of a `.safetensors` file.
+    """
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path}: weights are written to a {SUFFIX} file")
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
+    own = {"kind": "flow", "architecture": network.architecture}
+    return save_model(path, state, {**metadata, **own})
+
+
 def known_models() -> dict[str, dict[str, Any]]:
     """Return the metadata of every flow model that has a name, the store's first."""
     stored = {

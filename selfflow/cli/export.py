@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from selfflow.cli.terminal import PATH
 from selfflow.export import export_onnx, largest_difference
-from selfflow.models import default_model, load_network
+from selfflow.models import default_model, load_network, save_half
+from selfflow.raft import RAFT
 from selfflow.runs.cli import Common, common_options, json_option, print_result
 from selfflow.runs.config import Config, replace_values
 
@@ -21,7 +22,7 @@ class ExportConfig(Config):
     """What is exported, and how."""
 
     model: str | None = Field(None, description="a path, a run, or a name; default: the shipped")
-    to: Literal["onnx"] = Field("onnx", description="format")
+    to: Literal["onnx", "safetensors"] = Field("onnx", description="format")
     size: tuple[int, int] | None = Field(None, description="height and width; none: any size")
     iterations: int = Field(24, ge=1, description="of the network, fixed in the file")
 
@@ -38,7 +39,7 @@ class ExportConfig(Config):
 
 @click.command("export")
 @click.option("--model", help="A path, a run, or a name in the model store [what is shipped].")
-@click.option("--to", type=click.Choice(["onnx"]), help="Format [onnx].")
+@click.option("--to", type=click.Choice(["onnx", "safetensors"]), help="Format [onnx].")
 @click.option("--out", type=PATH, required=True, help="The file to write.")
 @click.option("--size", metavar="HxW", help="Height and width of the images [any size].")
 @click.option("--iterations", type=int, help="Of the network [24].")
@@ -53,15 +54,30 @@ def export_command(
     iterations: int | None,
     as_json: bool,
 ) -> None:
-    """Write a network for programs without PyTorch: images (B, 3, H, W) in [0, 1] to flow."""
+    """Write a network for others: as ONNX, images (B, 3, H, W) in [0, 1] to flow, for programs
+    without PyTorch; or as safetensors, its weights in half precision, as models are shipped.
+    """
     flags = {"model": model, "to": to, "size": size, "iterations": iterations}
     config = common.configure(ExportConfig, flags)
     name = config.model or default_model()
     network, metadata = load_network(name)
     network.eval()
-    size_said = "{}x{}".format(*config.size) if config.size else "any size"
     config = replace_values(config, {"model": name})
-    common.announce(config, [f"{name} ({network.architecture}) for images of {size_said}"])
+    if config.to == "safetensors":
+        common.announce(config, [f"{name} ({network.architecture}) in half precision"])
+        save_half(out, network, metadata)
+        result: dict[str, Any] = {"file": str(out), "megabytes": out.stat().st_size / 1e6}
+    else:
+        size_said = "{}x{}".format(*config.size) if config.size else "any size"
+        common.announce(config, [f"{name} ({network.architecture}) for images of {size_said}"])
+        result = _onnx(config, network, out, metadata)
+    print_result(result, as_json)
+
+
+def _onnx(
+    config: ExportConfig, network: RAFT, out: Path, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the file and compare it with the network."""
     export_onnx(network, out, iterations=config.iterations, size=config.size, metadata=metadata)
     result: dict[str, Any] = {"file": str(out), "megabytes": out.stat().st_size / 1e6}
     try:
@@ -69,4 +85,4 @@ def export_command(
         result["difference_in_onnxruntime_px"] = difference
     except ImportError:
         result["difference_in_onnxruntime_px"] = "not compared: onnxruntime is not installed"
-    print_result(result, as_json)
+    return result

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from selfflow.cli import main
 from selfflow.export import export_onnx, largest_difference
-from selfflow.models import save
+from selfflow.models import load_network, save
 from selfflow.raft import RAFT
 from selfflow.runs.errors import UserError
 
@@ -130,3 +130,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert result.exit_code == 2
     assert said in result.stderr.strip().splitlines()[-1]
     assert sorted(place.rglob("*")) == before
+
+
+def test_the_command_writes_weights_in_half_precision(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    call = ["export", "--model", "default-small", "--to", "safetensors", "--out", str(out)]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 0, result.output
+    read = load_network(out)[0].state_dict()
+    for name, value in load_network("default-small")[0].state_dict().items():
+        assert torch.equal(read[name], value), "the shipped one is rounded already"

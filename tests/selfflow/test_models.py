@@ -10,7 +10,7 @@ from torch import nn
 
 import selfflow
 from selfflow.classical import Dis
-from selfflow.models import default_model, known_models, load, load_network, save
+from selfflow.models import default_model, known_models, load, load_network, save, save_half
 from selfflow.raft import RAFT, raft_large, raft_small
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import save_model
@@ -205,3 +205,17 @@ def test_importing_the_package_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
     with pytest.raises(AttributeError, match="lode"):
         selfflow.lode  # noqa: B018
+
+
+def test_a_model_in_half_precision_is_the_same_but_for_rounding(tmp_path):
+    torch.manual_seed(0)
+    network = raft_small()
+    path = save_half(tmp_path / "small.safetensors", network, {"target": "film"})
+    assert path.stat().st_size < 2.2e6
+    read, metadata = load_network(path)
+    assert metadata["target"] == "film"
+    for name, value in read.state_dict().items():
+        assert value.dtype == network.state_dict()[name].dtype
+        torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-3, atol=1e-6)
+    with pytest.raises(UserError, match="safetensors"):
+        save_half(tmp_path / "small.pth", network, {})
