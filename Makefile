@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up by themselves, in .venv.
-.PHONY: setup demo test test-all lint bench clean
+.PHONY: setup demo test test-all lint bench weights clean
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -31,6 +31,15 @@ demo: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench
+
+# The network in the box, made again: hours of one core. FRAMES is a folder of folders of frames.
+FRAMES ?= $(error say FRAMES=folder, the frames that textures are cut from)
+weights: setup
+	$(BIN)/autoflow search --target davis --no-train --out runs/weights/search
+	$(BIN)/autoflow train --chain configs/train/s-af-small.toml --out runs/weights/train \
+	    --hyperparameters runs/weights/search --top 3 --target davis --name s-af-small \
+	    $(foreach n,1 2 3,--set $(n).training.photographs=$(FRAMES))
+	$(BIN)/selfflow export --model s-af-small --to safetensors --out runs/weights/s-af-small.safetensors
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -26,9 +26,9 @@ ALL_KINDS: Mapping[str, Kind] = {
     SCENES: Kind(NetworkSettings, DEVICE_DEFAULTS, NetworkTraining.prepare),
     **KINDS,
 }
-# Flags of the command that concern the first stage, or all of them.
-FIRST = ("hyperparameters", "top", "init")
-EACH = ("target",)
+STAND_IN = "default-small"  # shipped, for a network that is still to be trained
+# Flags of the command that are only for stages on rendered scenes.
+SCENES_ONLY = ("hyperparameters", "top")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def run_chain(
     Args:
         common: the command's common options; `--set 2.loop.steps=100` changes the second stage.
         file: the chain.
-        flags: of the command; `hyperparameters`, `top` and `init` are for the first stage,
-            `target` for all, `name` is the last network's.
+        flags: of the command; `hyperparameters` and `top` are for all stages on rendered scenes,
+            `target` is for all, `init` for the first, `name` is the last network's.
         out: the folder that holds a run folder for each stage; by default named after the file.
 
     Raises:
@@ -80,7 +80,7 @@ def run_chain(
 def read_chain(common: Common, file: Path, flags: Mapping[str, Any]) -> list[Link]:
     """Return the stages of a chain file; each starts from the network of the one before."""
     tables = read_toml(file).get("stages")
-    if not isinstance(tables, list) or not tables:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables or [0]):
         raise UserError(f"{file} is no chain: it has no [[stages]]")
     unfit = [name for name, value in flags.items() if value is not None and "." in name]
     if unfit:
@@ -89,13 +89,18 @@ def read_chain(common: Common, file: Path, flags: Mapping[str, Any]) -> list[Lin
     changes = _changes(common.overrides, len(tables))
     links: list[Link] = []
     for number, table in enumerate(tables, 1):
-        given = {name: flags.get(name) for name in (*EACH, *(FIRST if number == 1 else ()))}
+        given = {name: flags.get(name) for name in ("target", *SCENES_ONLY)}
         if number == len(tables):
             given["name"] = flags.get("name")
         if links:
             given["init"] = links[-1].config.name
             given["target"] = given["target"] or _target(links[-1])
+        else:
+            given["init"] = flags.get("init")
         links.append(_link(common, file, table, given, changes[number - 1]))
+    for name in SCENES_ONLY:
+        if flags.get(name) is not None and not any(link.stage == SCENES for link in links):
+            raise UserError(f"--{name} is for stages on rendered scenes; {file} has none")
     return links
 
 
@@ -111,13 +116,11 @@ def _link(
     path = None if recipe is None else file.parent / str(recipe)
     stage = str(settings.get("stage") or stage_of(path))
     kind = ALL_KINDS[SCENES] if stage == SCENES else kind_named(stage)
-    flags = {name: value for name, value in given.items() if value is not None}
-    if unknown := [name for name in flags if name not in kind.config.model_fields]:
-        raise UserError(f"--{unknown[0]} is not for stage {stage}")
-    own = {"device": common.device, "seed": common.seed, **flags}
-    for name, value in own.items():
-        if value is not None:
-            settings[name] = value
+    left_out = () if stage == SCENES else SCENES_ONLY
+    flags = {"device": common.device, "seed": common.seed, **given}
+    settings |= {
+        name: value for name, value in flags.items() if value is not None and name not in left_out
+    }
     defaults = kind.device_defaults.get(pick_device(common.device).type)
     config = load(kind.config, file=path, values=settings, defaults=defaults, overrides=overrides)
     if stage != SCENES:
@@ -145,10 +148,11 @@ def _changes(overrides: tuple[str, ...], count: int) -> list[list[str]]:
 
 def _check(links: list[Link], data_root: Path | None) -> None:
     """Open everything that the stages need, so that the last does not fail after days."""
-    for link in links:
-        # The network that a later stage starts from is not there yet.
-        first = link is links[0]
-        config = link.config if first else link.config.model_copy(update={"init": "default-small"})
+    for number, link in enumerate(links):
+        config = link.config
+        if number > 0:  # the network that it starts from is not there yet
+            stand_in = None if link.stage == SCENES else STAND_IN
+            config = config.model_copy(update={"init": stand_in})
         link.kind.prepare(config, data_root)
 
 

@@ -86,6 +86,15 @@ def test_a_chain_may_start_with_any_stage(place: Path) -> None:
     assert load_network("only")[1]["init"] == "mine"
 
 
+def test_hyperparameters_are_for_all_stages_on_scenes(place: Path) -> None:
+    scenes = CHAIN.partition("[[stages]]\nrecipe")[0]
+    Path("chain.toml").write_text(scenes + scenes.replace("first", "second"))
+    Path("mine.toml").write_text("[foreground]\nacceleration = 0.3\n")
+    shown = call("--hyperparameters", "mine.toml", "--dry-run").stdout
+    assert shown.count('hyperparameters = "mine.toml"') == 2
+    assert 'init = "first"' in shown
+
+
 def test_a_dry_run_shows_every_stage_and_writes_nothing(place: Path) -> None:
     shown = call("--target", "sample", "--dry-run").stdout
     assert "# stage 1: scenes" in shown
@@ -100,9 +109,12 @@ def test_a_dry_run_shows_every_stage_and_writes_nothing(place: Path) -> None:
         (("small.toml", "none.toml"), (), "cannot read none.toml"),
         (('"second"', '"first"'), (), "would replace the network"),
         ((CHAIN, "name = 1"), (), "is no chain"),
+        ((CHAIN, "stages = []"), (), "is no chain"),
+        ((CHAIN, "stages = [1]"), (), "is no chain"),
         (("", ""), ("--set", "loop.steps=3"), "say N.key=value"),
         (("", ""), ("--set", "3.loop.steps=3"), "1 to 2"),
         (("", ""), ("--steps", "3"), "not for a chain"),
+        ((CHAIN, '[[stages]]\nname = "a"\ninit = "default-small"'), ("--top", "3"), "has none"),
         (("name =", "nmae ="), (), "nmae"),
         (("", ""), ("--target", "nowhere"), "nowhere"),
     ],
