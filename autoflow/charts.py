@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoflow.results import Agreement, TrialResult, points_at
+from autoflow.results import Agreement, TrialResult, measured_steps, points_at
 
 INK, MUTED, GRID = "#1c2733", "#66727f", "#e3e8ed"
 BLUE, ORANGE, GREY = "#2563a8", "#d9722b", "#a9b4bf"
+RANKS = ("best", "number 2", "number 3", "default")
 # Half of a desktop page and all of a phone's, so that letters stay readable on both.
 SIZE = (5.4, 3.5)
 
@@ -51,7 +52,7 @@ def within(trials: Sequence[TrialResult], best: Sequence[int]) -> str:
             omegas = [measured.omega for measured in trial.course]
             rank = best.index(trial.number) if trial.number in best else None
             if rank is not None:
-                label = f"{'best' if rank == 0 else f'number {rank + 1}'} (trial {trial.number})"
+                label = f"{RANKS[rank]} (trial {trial.number})"
                 color, width, order = ORANGE, 2.2 - 0.6 * rank, 3
             elif trial.number == 0:
                 label, color, width, order = "default (trial 0)", INK, 1.8, 2
@@ -60,10 +61,20 @@ def within(trials: Sequence[TrialResult], best: Sequence[int]) -> str:
             axes.plot(steps, omegas, ".-", label=label, color=color, lw=width, zorder=order)
         axes.set_xlabel("steps of training")
         axes.set_ylabel("Ω")
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=9)
+        axes.set_xticks(_some(measured_steps(trials)))
+        handles, labels = axes.get_legend_handles_labels()
+        if labels:
+            ranked = sorted(range(len(labels)), key=lambda i: RANKS.index(labels[i].split(" (")[0]))
+            shown = [handles[i] for i in ranked], [labels[i] for i in ranked]
+            axes.legend(*shown, frameon=False, fontsize=9)
 
     return _svg(draw)
+
+
+def _some(steps: Sequence[int], most: int = 6) -> Sequence[int]:
+    """Return the last of the steps and others that are evenly spread, `most` at most."""
+    apart = -(-len(steps) // most)
+    return steps[::-1][::apart] if steps else steps
 
 
 def scatter(trials: Sequence[TrialResult], step: int, found: Agreement | None) -> str:

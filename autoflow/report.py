@@ -84,6 +84,7 @@ def _content(search: Search) -> dict[str, Any]:
     return {
         "search": search,
         "counted": counted,
+        "labelled": any(t.last is not None and t.last.aepe is not None for t in trials),
         "seconds": sum(search.costs.values()),
         "order": order,
         "best": best,

@@ -107,6 +107,11 @@ def make_base(settings: SearchSettings, bench: Bench, path: Path) -> dict[str, T
     return read_model(path / BASE)[0]
 
 
+def storage_of(settings: SearchSettings, path: Path) -> str:
+    """Return the Optuna storage URL of a run."""
+    return settings.storage or f"sqlite:///{(path / 'study.db').absolute()}"
+
+
 def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.Study:
     """Open the study of a run; its first trials are the default set and points around it."""
     first = [defaults(bench.space)]
@@ -116,7 +121,7 @@ def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.St
     ]
     ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
     return open_study(
-        settings.storage or f"sqlite:///{(path / 'study.db').absolute()}",
+        storage_of(settings, path),
         settings.name,
         made_for=settings.made_for() | {"space": ranges},
         first_points=first,

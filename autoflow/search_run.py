@@ -15,12 +15,13 @@ from autoflow.search import (
     open_trials,
     run_trials,
     sole_owner,
+    storage_of,
     write_results,
 )
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import read_hyperparameters
 from autoflow.space import searched
-from autoflow.study import finished
+from autoflow.study import finished, read_study
 from autoflow.train import check_init, measure_cost, read_photographs
 from autoflow.trial import Bench
 from autoflow.workers import run_in_workers
@@ -155,5 +156,5 @@ def stored_settings(path: Path, data_root: Path | None = None) -> SearchSettings
 
 def rebuild_report(settings: SearchSettings, path: Path, device: torch.device) -> Conclusion:
     """Write the result files and the report of a run anew, from its study."""
-    bench = open_bench(settings, path, device)
-    return conclude(path, bench, finished(open_trials(settings, bench, path)))
+    study = read_study(storage_of(settings, path), settings.name)
+    return conclude(path, open_bench(settings, path, device), finished(study))

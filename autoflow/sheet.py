@@ -12,7 +12,7 @@ from selfflow.colors import flow_to_color
 
 Picture = npt.NDArray[np.uint8]
 
-_GAP, _LINE = 6, 22
+_GAP = 6
 _INK, _PAPER = (28, 39, 51), (255, 255, 255)
 _HIDDEN = torch.tensor((0.85, 0.1, 0.1)).view(3, 1, 1)
 
@@ -52,11 +52,14 @@ def sheet(
     height, width = rows[0][0].shape[:2]
     if width < least_width:
         height, width = round(height * least_width / width), least_width
+    # On a phone a page shows a sheet at half its size or less; letters are to stay legible.
+    letters = min(max(width // 13, 14), 22)
+    line = letters + 8
     columns = max(len(row) for row in rows)
-    top = _GAP + (_LINE if headings else 0)
-    step = height + _GAP + (_LINE if labels else 0)
+    top = _GAP + (line if headings else 0)
+    step = height + _GAP + (line if labels else 0)
     canvas = Image.new("RGB", (_GAP + columns * (width + _GAP), top + len(rows) * step), _PAPER)
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(letters)
     lefts = [_GAP + column * (width + _GAP) for column in range(columns)]
     for left, heading in zip(lefts, headings, strict=False):
         draw.text((left, _GAP), heading, fill=_INK, font=font)
@@ -64,7 +67,7 @@ def sheet(
         y = top + number * step
         if labels:
             draw.text((_GAP, y), labels[number], fill=_INK, font=font)
-            y += _LINE
+            y += line
         for left, each in zip(lefts, row, strict=False):
             canvas.paste(Image.fromarray(each).resize((width, height)), (left, y))
     return np.asarray(canvas)

@@ -63,6 +63,19 @@ def open_study(
     return study
 
 
+def read_study(storage: str, name: str) -> optuna.Study:
+    """Open a study to look at it, whatever the settings say by now.
+
+    Raises:
+        UserError: no such storage or study.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=_storage(storage))
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{storage}: study {name} cannot be opened ({reason})") from None
+
+
 def _storage(url: str) -> optuna.storages.RDBStorage:
     # Several processes write to one SQLite file; each waits for its turn.
     patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None

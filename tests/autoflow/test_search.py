@@ -191,6 +191,17 @@ def test_an_untrained_base_is_refused(frames: Path) -> None:
         replace_values(small_settings(str(frames)), {"base.steps": 0})
 
 
+def test_a_report_needs_a_study_and_makes_none(frames: Path, tmp_path: Path) -> None:
+    settings = small_settings(str(frames), trials=1)
+    bench = prepared(tmp_path, settings)
+    with pytest.raises(UserError, match="study s-af cannot be opened"):
+        rebuild_report(settings, tmp_path, CPU)
+    run_trials(open_trials(settings, bench, tmp_path), bench, owner="me")
+    # What was added to the settings since does not matter to those who only look.
+    later = settings.model_copy(update={"only": ("foreground",)})
+    assert rebuild_report(later, tmp_path, CPU).results["complete"] == 1
+
+
 def test_a_trials_line_says_what_is_left_while_there_is_something(
     frames: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
