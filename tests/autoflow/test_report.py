@@ -29,7 +29,7 @@ def searched_on(target: str = "sample", labelled: bool = True, count: int = 8) -
 class Balanced(HTMLParser):
     """Checks that every element that is opened is closed, in order."""
 
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "wbr"})
 
     def __init__(self) -> None:
         super().__init__()
