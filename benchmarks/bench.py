@@ -1,12 +1,12 @@
 """All measurements that two cores can make, as JSON: `make bench`.
 
 Each stands beside a named rival in the same run: a plain OpenCV loop, RAFT of torchvision,
-and a self-supervised step made of six calls of the latter.
+a self-supervised step made of six calls of the latter, triplets fitted one by one.
 """
 
 import json
 
-from benchmarks import raft, renderer, selfsupervision
+from benchmarks import multiframe, raft, renderer, selfsupervision
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
         "renderer": renderer.measure(),
         "raft": raft.measure(),
         "self-supervised step": selfsupervision.measure(),
+        "multi-frame labels": multiframe.measure(),
     }
     print(json.dumps(figures, indent=2))
 
