@@ -50,11 +50,13 @@ class Windows:
     def spread(self, windows: Tensor) -> Tensor:
         """The transpose of `blend`: windows `(B, L, S - 1, S - 1, N)` to patches."""
         batch, levels, side, _, count = windows.shape
-        columns = windows.new_zeros(batch, levels, side, side + 1, count)
-        columns[:, :, :, :-1].addcmul_(windows, self.y[0])
+        columns = windows.new_empty(batch, levels, side, side + 1, count)
+        torch.mul(windows, self.y[0], out=columns[:, :, :, :-1])
+        columns[:, :, :, -1] = 0
         columns[:, :, :, 1:].addcmul_(windows, self.y[1])
-        patches = windows.new_zeros(batch, levels, side + 1, side + 1, count)
-        patches[:, :, :-1].addcmul_(columns, self.x[0])
+        patches = windows.new_empty(batch, levels, side + 1, side + 1, count)
+        torch.mul(columns, self.x[0], out=patches[:, :, :-1])
+        patches[:, :, -1] = 0
         patches[:, :, 1:].addcmul_(columns, self.x[1])
         return patches
 
@@ -115,7 +117,8 @@ class _Read(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(cells, x, y)
-        ctx.shapes = fine.shape, coarse.shape
+        # The gradient lies in memory as the volume does.
+        ctx.layouts = [(volume.shape, volume.stride()) for volume in (fine, coarse)]
         patches = torch.cat(
             [
                 volume.gather(1, part.flatten(1, -2)).view(part.shape)
@@ -132,11 +135,11 @@ class _Read(torch.autograd.Function):
         patches = Windows(cells, x, y).spread(windows)
         summed = []
         parts = zip(
-            volumes, ctx.shapes, _fine_and_coarse(cells), _fine_and_coarse(patches), strict=True
+            volumes, ctx.layouts, _fine_and_coarse(cells), _fine_and_coarse(patches), strict=True
         )
-        for volume, shape, part, values in parts:
+        for volume, layout, part, values in parts:
             # Nobody else holds the gradient that comes from the next reader.
-            total = windows.new_zeros(shape) if volume is None else volume
+            total = windows.new_empty_strided(*layout).zero_() if volume is None else volume
             summed.append(total.scatter_add_(1, part.flatten(1, -2), values.flatten(1, -2)))
         return *summed, None, None, None
 
@@ -224,6 +227,12 @@ class Correlation:
         return maps, Correlation(source, self.size, self.radius)
 
 
+def volume_numbers(batch: int, height: int, width: int, *, both: bool) -> int:
+    """Return how many numbers the correlation volume of features of that size has."""
+    coarse = sum((height >> level) * (width >> level) for level in range(1, LEVELS))
+    return batch * height * width * (height * width + (1 + both) * coarse)
+
+
 def correlate(
     features1: Tensor, features2: Tensor, radius: int, *, volume_bytes: int, both: bool = False
 ) -> list[Correlation]:
@@ -235,14 +244,18 @@ def correlate(
     batch, channels, height, width = features1.shape
     fine1, coarse1 = flat_pyramid(features1 * channels**-0.25)
     fine2, coarse2 = flat_pyramid(features2 * channels**-0.25)
-    numbers = batch * height * width * (height * width + (1 + both) * coarse1.shape[2])
+    numbers = volume_numbers(batch, height, width, both=both)
     if numbers * features1.element_size() > volume_bytes:
         sources: list[AllPairs | OnDemand] = [OnDemand(fine1, fine2, coarse2)]
         if both:
             sources.append(OnDemand(fine2, fine1, coarse1))
     else:
-        volume = (fine1.transpose(1, 2) @ fine2).transpose(1, 2)
-        sources = [AllPairs(volume, coarse2.transpose(1, 2) @ fine1)]
+        # In memory, the cells of a window lie side by side, for one direction's level 0 at least.
+        volume, coarse = (
+            (fine1.transpose(1, 2) @ level).transpose(1, 2) for level in (fine2, coarse2)
+        )
+        sources = [AllPairs(volume, coarse)]
         if both:
-            sources.append(AllPairs(volume.transpose(1, 2), coarse1.transpose(1, 2) @ fine2))
+            coarse = (fine2.transpose(1, 2) @ coarse1).transpose(1, 2)
+            sources.append(AllPairs(volume.transpose(1, 2), coarse))
     return [Correlation(source, (height, width), radius) for source in sources]

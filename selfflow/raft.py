@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfflow.correlation import LEVELS, SMALLEST_SIDE, correlate
+from selfflow.correlation import LEVELS, SMALLEST_SIDE, correlate, volume_numbers
 from selfflow.flow import check_images, pixel_grid
 from selfflow.raft_blocks import (
     BottleneckBlock,
@@ -160,6 +160,12 @@ class RAFT(nn.Module):
         size = image1.shape[-2:]
         steps = self._refine(image1, image2, iterations, both=bidirectional, initial=initial)
         return [self._upsample(flow, hidden, size) for flow, hidden in steps]
+
+    def holds_volume(self, pairs: int, height: int, width: int) -> bool:
+        """Return whether the correlation of so many pairs, both ways, is held in memory."""
+        left, right, top, bottom = padding(height, width)
+        size = (height + top + bottom) // STRIDE, (width + left + right) // STRIDE
+        return 4 * volume_numbers(pairs, *size, both=True) <= self.volume_bytes
 
     def _final(
         self,

@@ -130,22 +130,26 @@ class SelfSupervised(Task[Windows]):
         """Return flow after each iteration, both directions, `(2B, 2, h, w)`: of crops, of views.
 
         Views, the crops' inside enlarged, are seen where there is something to be distilled. Both
-        go through the network together: one large batch is faster than two small ones.
+        go through the network together if memory allows: one large batch is faster than two small.
         """
-        count = self.settings.iterations
+        crops = (batch.seen1, batch.seen2)
         if not distil:
-            crops = (batch.seen1, batch.seen2)
-            return self.network.predictions(*crops, count, bidirectional=True), []
-        image1, image2 = (
-            torch.cat((seen, student_view(seen, self.settings.terms.student_margin)))
-            for seen in (batch.seen1, batch.seen2)
-        )
+            return self._predictions(*crops), []
+        margin = self.settings.terms.student_margin
+        views1, views2 = (student_view(seen, margin) for seen in crops)
+        if not self.network.holds_volume(2 * len(views1), *views1.shape[-2:]):
+            return self._predictions(*crops), self._predictions(views1, views2)
         flows, views = [], []
-        for flow in self.network.predictions(image1, image2, count, bidirectional=True):
+        together = (torch.cat((crops[0], views1)), torch.cat((crops[1], views2)))
+        for flow in self._predictions(*together):
             forward, forward_view, backward, backward_view = flow.chunk(4)
             flows.append(torch.cat((forward, backward)))
             views.append(torch.cat((forward_view, backward_view)))
         return flows, views
+
+    def _predictions(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+        iterations = self.settings.iterations
+        return self.network.predictions(image1, image2, iterations, bidirectional=True)
 
     def _lesson(self, batch: Windows) -> Loss:
         """Return what tells how far a student that sees less is from its teacher."""

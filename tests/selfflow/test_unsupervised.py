@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.selfsupervision import moving_windows, twins
 from selfflow.augment import Augmentation, Geometry
+from selfflow.correlation import AllPairs, correlate, volume_numbers
 from selfflow.evidence import Evidence
 from selfflow.frames import FrameBatches, FrameCache, PairAddress
 from selfflow.objective import (
@@ -142,6 +143,41 @@ def test_a_step_equals_six_calls_of_torchvisions_raft():
     expected = dict(theirs.network.named_parameters())
     for name, parameter in ours.network.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-3, rtol=1e-2)
+
+
+def test_students_apart_are_the_same_as_together(network):
+    settings = SelfSupervision(iterations=2, distillation_start=0, distillation_ramp=0)
+    task, batch = SelfSupervised(network, settings, 10), batches(Augmentation())(1)
+    seen = []
+    original = network.predictions
+    network.predictions = lambda *a, **k: seen.append(len(a[0])) or original(*a, **k)
+    losses = []
+    for volume_bytes in (network.volume_bytes, 10_000):
+        network.volume_bytes = volume_bytes
+        losses.append(task.step(batch, 9)["loss"])
+    assert seen == [4, 2, 2]
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_what_is_held_in_memory_is_known_beforehand(network, holds):
+    network.volume_bytes = 4 * volume_numbers(2, 8, 9, both=True) - (not holds)
+    assert network.holds_volume(2, 64, 70) is holds
+    features = torch.rand(2, 4, 8, 9)
+    for one in correlate(features, features, 3, volume_bytes=network.volume_bytes, both=True):
+        assert isinstance(one.source, AllPairs) is holds
+
+
+def test_a_step_in_half_precision_is_close_to_the_exact_one(network):
+    settings = SelfSupervision(iterations=2, distillation_start=0, distillation_ramp=0)
+    task, batch = SelfSupervised(network, settings, 10), batches(Augmentation())(1)
+    exact = task.step(batch, 9)["loss"]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = task.step(batch, 9)["loss"]
+    loss.backward()
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=0.05, atol=0)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_the_timetable(network):
