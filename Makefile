@@ -39,7 +39,8 @@ weights: setup
 	$(BIN)/autoflow train --chain configs/train/s-af-small.toml --out runs/weights/train \
 	    --hyperparameters runs/weights/search --top 3 --target davis --name s-af-small \
 	    $(foreach n,1 2 3,--set $(n).training.photographs=$(FRAMES))
-	$(BIN)/selfflow export --model s-af-small --to safetensors --out runs/weights/s-af-small.safetensors
+	$(BIN)/selfflow export --model s-af-small --average s-af-small-2 --to safetensors \
+	    --out runs/weights/s-af-small.safetensors
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

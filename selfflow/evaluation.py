@@ -127,7 +127,7 @@ def evaluate(
     model: FlowModel,
     pairs: Sequence[LabelledPair],
     *,
-    iterations: int = 24,
+    iterations: int = 12,
     warm_start: bool = False,
     device: torch.device | str = "cpu",
     name: str = "model",

@@ -29,7 +29,7 @@ def export_onnx(
     network: RAFT,
     path: Path,
     *,
-    iterations: int = 24,
+    iterations: int = 12,
     size: tuple[int, int] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:

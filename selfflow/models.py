@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,6 +110,27 @@ def load_network(name: str | Path) -> tuple[RAFT, dict[str, Any]]:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise UserError(f"{name} does not fit {metadata['architecture']}: {reason}") from error
+    return network, metadata
+
+
+def load_average(names: Sequence[str | Path]) -> tuple[RAFT, dict[str, Any]]:
+    """Return a network whose weights are the mean of several networks', and the first's metadata.
+
+    Meant for networks of one training at different times, which such a mean often betters
+    (Izmailov et al., UAI 2018). UserError where their architectures differ.
+    """
+    network, metadata = load_network(names[0])
+    others = [load_network(name)[0] for name in names[1:]]
+    if unlike := [
+        name
+        for name, other in zip(names[1:], others, strict=True)
+        if other.architecture != network.architecture
+    ]:
+        raise UserError(f"{unlike[0]} has another architecture than {names[0]}")
+    states = [each.state_dict() for each in (network, *others)]
+    network.load_state_dict(
+        {key: torch.stack([state[key].double() for state in states]).mean(0) for key in states[0]}
+    )
     return network, metadata
 
 

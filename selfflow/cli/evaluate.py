@@ -22,7 +22,7 @@ class EvaluateConfig(Config):
     model: str = Field(description="a path, a name in the model store, or a built-in")
     data: str = Field(description="a data set with labels, or a folder of frames with flow")
     parts: tuple[str, ...] = Field((), description="of the data set; none means the usual ones")
-    iterations: int = Field(24, ge=1, description="of the network; RAFT's paper: 32 on Sintel")
+    iterations: int = Field(12, ge=1, description="of the network; RAFT's paper: 32 on Sintel")
     warm_start: bool = Field(False, description="on video, begin at the flow of the pair before")
     short_side: int = Field(480, ge=1, description="in px, to which BADJA's frames are resized")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -32,7 +32,7 @@ class EvaluateConfig(Config):
 @click.option("--model", help="A path, a name in the model store, or a built-in (dis, zero, ...).")
 @click.option("--data", help=f"{', '.join((*LABELLED, *NAMES))}, or a folder of one.")
 @click.option("--part", "parts", multiple=True, help="Only this part (clean, say); repeatable.")
-@click.option("--iterations", type=int, help="Of the network [24].")
+@click.option("--iterations", type=int, help="Of the network [12].")
 @click.option(
     "--warm-start", is_flag=True, default=None, help="Begin at the flow of the pair before."
 )

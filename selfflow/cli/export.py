@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from selfflow.cli.terminal import PATH
 from selfflow.export import export_onnx, largest_difference
-from selfflow.models import default_model, load_network, save_half
+from selfflow.models import default_model, load_average, save_half
 from selfflow.raft import RAFT
 from selfflow.runs.cli import Common, common_options, json_option, print_result
 from selfflow.runs.config import Config, replace_values
@@ -24,7 +24,8 @@ class ExportConfig(Config):
     model: str | None = Field(None, description="a path, a run, or a name; default: the shipped")
     to: Literal["onnx", "safetensors"] = Field("onnx", description="format")
     size: tuple[int, int] | None = Field(None, description="height and width; none: any size")
-    iterations: int = Field(24, ge=1, description="of the network, fixed in the file")
+    iterations: int = Field(12, ge=1, description="of the network, fixed in the file")
+    average: tuple[str, ...] = Field((), description="models whose weights are averaged with it")
 
     @field_validator("size", mode="before")
     @classmethod
@@ -42,7 +43,8 @@ class ExportConfig(Config):
 @click.option("--to", type=click.Choice(["onnx", "safetensors"]), help="Format [onnx].")
 @click.option("--out", type=PATH, required=True, help="The file to write.")
 @click.option("--size", metavar="HxW", help="Height and width of the images [any size].")
-@click.option("--iterations", type=int, help="Of the network [24].")
+@click.option("--iterations", type=int, help="Of the network [12].")
+@click.option("--average", multiple=True, help="A model to average the weights with; repeatable.")
 @common_options
 @json_option
 def export_command(
@@ -52,15 +54,16 @@ def export_command(
     out: Path,
     size: str | None,
     iterations: int | None,
+    average: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write a network for others: as ONNX, images (B, 3, H, W) in [0, 1] to flow, for programs
     without PyTorch; or as safetensors, its weights in half precision, as models are shipped.
     """
     flags = {"model": model, "to": to, "size": size, "iterations": iterations}
-    config = common.configure(ExportConfig, flags)
+    config = common.configure(ExportConfig, {**flags, "average": average or None})
     name = config.model or default_model()
-    network, metadata = load_network(name)
+    network, metadata = load_average([name, *config.average])
     network.eval()
     config = replace_values(config, {"model": name})
     if config.to == "safetensors":

@@ -28,7 +28,7 @@ class PredictConfig(Config):
     film: bool = Field(False, description="write a film of frames beside their flow")
     quality: bool = Field(False, description="judge each pair's flow without ground truth")
     size: int | None = Field(None, ge=1, description="short side of the frames; default: theirs")
-    iterations: int = Field(24, ge=1, description="of the network")
+    iterations: int = Field(12, ge=1, description="of the network")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
@@ -47,7 +47,7 @@ class PredictConfig(Config):
 @click.option("--visualize", is_flag=True, default=None, help="Both: --pictures --film.")
 @click.option("--quality", is_flag=True, default=None, help="Judge each pair's flow by itself.")
 @click.option("--size", type=int, help="Short side to which frames are reduced.")
-@click.option("--iterations", type=int, help="Of the network [24].")
+@click.option("--iterations", type=int, help="Of the network [12].")
 @common_options
 @json_option
 def predict_command(common: Common, video: str, out: Path, as_json: bool, **options: Any) -> None:

@@ -10,7 +10,15 @@ from torch import nn
 
 import selfflow
 from selfflow.classical import Dis
-from selfflow.models import default_model, known_models, load, load_network, save, save_half
+from selfflow.models import (
+    default_model,
+    known_models,
+    load,
+    load_average,
+    load_network,
+    save,
+    save_half,
+)
 from selfflow.raft import RAFT, raft_large, raft_small
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import save_model
@@ -146,7 +154,7 @@ def test_a_file_of_torchvisions_own_network_gives_its_flow(tmp_path: Path) -> No
 
 
 def test_the_model_that_nobody_names_is_the_better_one_that_is_there() -> None:
-    assert default_model() == "default-small"  # shipped
+    assert default_model() == "s-af-small"  # shipped
     save("s-af-small", raft_small(), {})
     assert default_model() == "s-af-small"
     assert isinstance(load(), RAFT)
@@ -219,3 +227,19 @@ def test_a_model_in_half_precision_is_the_same_but_for_rounding(tmp_path):
         torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-3, atol=1e-6)
     with pytest.raises(UserError, match="safetensors"):
         save_half(tmp_path / "small.pth", network, {})
+
+
+def test_the_average_of_networks_is_that_of_their_weights(tmp_path):
+    states = []
+    for seed, name in enumerate("abc"):
+        torch.manual_seed(seed)
+        network = raft_small()
+        save(name, network, {"target": name})
+        states.append(network.state_dict())
+    average, metadata = load_average(["a", "b", "c"])
+    assert metadata["target"] == "a"
+    for key, value in average.state_dict().items():
+        torch.testing.assert_close(value, sum(state[key] for state in states) / 3)
+    save("large", raft_large(), {})
+    with pytest.raises(UserError, match="large has another architecture than a"):
+        load_average(["a", "large"])

@@ -26,8 +26,8 @@ def call(*arguments: str, expect: int = 0) -> Result:
 
 def test_without_a_model_the_shipped_one_is_taken_and_named(place: Path) -> None:
     result = call("film", "--out", "out", "--iterations", "1")
-    assert "default-small on 4 pairs of film" in result.stderr
-    assert json.loads((place / "out" / "prediction.json").read_text())["model"] == "default-small"
+    assert "s-af-small on 4 pairs of film" in result.stderr
+    assert json.loads((place / "out" / "prediction.json").read_text())["model"] == "s-af-small"
     assert (place / "out" / "00003.flo").exists()
     assert "cuts" in result.stdout
 
