@@ -17,6 +17,8 @@ from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.textures import PhotographBank
 from autoflow.writer import LAYOUTS, write_set
+from selfflow.cli.terminal import output
+from selfflow.cli.train import before_and_after
 from selfflow.io import IMAGE_SUFFIXES, write_image
 from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import flatten, load
@@ -122,7 +124,13 @@ def train(
     loop = "training.optimisation.loop"
     values = {**flags, f"{loop}.steps": steps, f"{loop}.budget": budget}
     if chain is not None:
-        print_result(run_chain(common, chain, values, out), as_json)
+        results = run_chain(common, chain, values, out)
+        if as_json or "before" not in results:
+            print_result(results, as_json)
+            return
+        output().print(before_and_after(results))
+        shown = ("run", "networks", "target", "steps", "model")
+        print_result({name: results[name] for name in shown if name in results}, as_json=False)
         return
     settings = common.configure(NetworkSettings, values, NETWORK_DEFAULTS)
     path = out or default_run_path("train", settings.name)

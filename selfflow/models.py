@@ -171,7 +171,7 @@ def known_models() -> dict[str, dict[str, Any]]:
     published = {
         name: _torchvision_metadata(weights) for name, weights in _torchvision_weights().items()
     }
-    return {**published, **classical, **stored}
+    return {**stored, **published, **classical, **stored}
 
 
 def _file(name: str | Path) -> Path | None:
@@ -213,7 +213,7 @@ def _result(path: Path) -> dict[str, Any]:
 
 def _unknown(name: str | Path) -> UserError:
     if str(name) in CLASSICAL:
-        return UserError(f"{name} is no network: it has nothing to train")
+        return UserError(f"{name} is no network: it has no weights")
     known = ", ".join(known_models())
     return UserError(f"no model {str(name)!r}: neither a file nor in {store()}; known: {known}")
 

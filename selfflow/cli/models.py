@@ -24,6 +24,6 @@ def models(as_json: bool) -> None:
         table.add_column(column, no_wrap=column == "name")
     named = stored_models()
     for name in sorted(known, key=lambda name: name not in named):
-        values = (known[name].get(column.replace(" ", "_"), "") for column in columns)
-        table.add_row(name, *(str(value) for value in values))
+        values = (known[name].get(column.replace(" ", "_")) for column in columns)
+        table.add_row(name, *("" if value is None else str(value) for value in values))
     output().print(table)

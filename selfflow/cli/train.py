@@ -60,7 +60,7 @@ def train(
     if as_json:
         print_result(results, as_json=True)
         return
-    output().print(_before_and_after(results))
+    output().print(before_and_after(results))
     summary = {
         "model": results.get("model", ""),
         "run": str(folder),
@@ -70,7 +70,8 @@ def train(
     print_result(summary, as_json=False)
 
 
-def _before_and_after(results: dict[str, Any]) -> Table:
+def before_and_after(results: dict[str, Any]) -> Table:
+    """Return the table of what a stage on a target says of the network it began with and made."""
     table = Table(title=results.get("title", ""), box=box.SIMPLE_HEAD)
     table.add_column("term")
     table.add_column(f"before ({results['init']})", justify="right")
