@@ -10,10 +10,10 @@ from representation.export import export_torchvision
 from representation.methods import METHODS
 from representation.pretrain import PAIRS, assemble, method_class, save, train
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
+from selfflow.models import default_model
 from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import read_toml, replace_values
 from selfflow.runs.distributed import rank
-from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path
 from selfflow.runs.store import SUFFIX, target_of
@@ -27,7 +27,7 @@ def main() -> None:
 @main.command()
 @distributed
 @click.option("--method", help=f"One of {', '.join(METHODS)} [flowe].")
-@click.option("--flow-model", help="A path, a name in the model store, or a built-in.")
+@click.option("--flow-model", help="A path, a name in the model store, or a built-in [s-af-small].")
 @click.option("--target", help="A known target or a path [that of the flow model].")
 @click.option("--init", help="First weights: random, a name in the model store, or a file.")
 @click.option("--name", help="Of the encoder in the model store [the method's name].")
@@ -88,7 +88,9 @@ def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
     settings = common.configure(method.Settings, flags, defaults)
     settings = replace_values(settings, {"name": settings.name or settings.method})
     if settings.flow_model is None:
-        raise UserError("--flow-model is needed: a path, a name in the model store, or dis")
+        settings = replace_values(settings, {"flow_model": default_model()})
+        console.print(f"flow model: {settings.flow_model}, none is named", soft_wrap=True)
+    assert settings.flow_model is not None
     if settings.target is None:
         target = target_of(settings.flow_model)
         settings = replace_values(settings, {"target": target})

@@ -53,7 +53,7 @@ class PretrainSettings(Config):
 
     method: str = Field("flowe", description="a file of representation/methods")
     target: str | None = Field(None, description="not set: the target of the flow model")
-    flow_model: str | None = Field(None, description="a path, a name in the store, a built-in")
+    flow_model: str | None = Field(None, description="a path or a name; default: what is shipped")
     flow_iterations: int = Field(12, ge=1, description="updates of RAFT")
     collapse_below: float = Field(0.1, ge=0, le=1, description="spread that is warned of")
     cache_flow: bool = Field(True, description="compute the flow of a pair once, keep it on disk")

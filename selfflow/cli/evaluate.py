@@ -8,7 +8,7 @@ from selfflow.cli.terminal import output
 from selfflow.datasets import LABELLED, labelled_pairs
 from selfflow.evaluation import Evaluation, evaluate
 from selfflow.keypoints import KeypointEvaluation, evaluate_keypoints
-from selfflow.models import load
+from selfflow.models import default_model, load
 from selfflow.published import dataset_name
 from selfflow.runs.cli import Common, common_options, json_option
 from selfflow.runs.config import Config
@@ -19,7 +19,9 @@ from selfflow.runs.run import to_json
 class EvaluateConfig(Config):
     """What is evaluated on what."""
 
-    model: str = Field(description="a path, a name in the model store, or a built-in")
+    model: str = Field(
+        default_factory=default_model, description="a path, a name in the store, or a built-in"
+    )
     data: str = Field(description="a data set with labels, or a folder of frames with flow")
     parts: tuple[str, ...] = Field((), description="of the data set; none means the usual ones")
     iterations: int = Field(12, ge=1, description="of the network; RAFT's paper: 32 on Sintel")
@@ -29,7 +31,9 @@ class EvaluateConfig(Config):
 
 
 @click.command("evaluate")
-@click.option("--model", help="A path, a name in the model store, or a built-in (dis, zero, ...).")
+@click.option(
+    "--model", help="A path, a name in the store, or a built-in (dis, zero, ...) [s-af-small]."
+)
 @click.option("--data", help=f"{', '.join((*LABELLED, *NAMES))}, or a folder of one.")
 @click.option("--part", "parts", multiple=True, help="Only this part (clean, say); repeatable.")
 @click.option("--iterations", type=int, help="Of the network [12].")

@@ -34,9 +34,7 @@ class PredictConfig(Config):
 
 @click.command("predict")
 @click.argument("video", metavar="INPUT")
-@click.option(
-    "--model", help="A path, a run, a name in the store, or a built-in [what is shipped]."
-)
+@click.option("--model", help="A path, a run, a name in the store, or a built-in [s-af-small].")
 @click.option("--out", type=PATH, required=True, help="Folder of the results.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="Of the flow files [flo].")
 @click.option(

@@ -157,11 +157,17 @@ def test_export_writes_a_file(tmp_path: Path):
     assert torch.load(out, weights_only=True).keys() == Encoder("resnet18").state_dict().keys()
 
 
+def test_without_a_flow_model_the_shipped_one_is_taken_and_named() -> None:
+    result = run("pretrain", "--target", "sample", *TINY, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "flow model: s-af-small" in result.stderr
+    assert 'flow_model = "s-af-small"' in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--flow-model", "dis"], "--target is needed: dis was not made for one"),
-        (["--target", "sample"], "--flow-model is needed"),
         (["--flow-model", "nobody", "--target", "sample"], "nobody"),
         (["--flow-model", "zero", "--target", "nowhere"], "nowhere"),
         (

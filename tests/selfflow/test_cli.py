@@ -156,3 +156,8 @@ def test_broken_frames_are_named(place):
     result = call("predict", "--model", "zero", frame.parent, "--out", "out", expect=2)
     assert "frame_0004.png" in result.stderr
     assert not list((place / "out").glob(".*"))
+
+
+def test_evaluate_takes_the_shipped_model_where_none_is_named(place):
+    result = call("evaluate", "--data", "film", "--iterations", 1, "--device", "cpu", "--json")
+    assert json.loads(result.stdout)["model"] == "s-af-small"
