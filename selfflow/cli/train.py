@@ -11,6 +11,7 @@ from selfflow.cli.terminal import PATH, output
 from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path
+from selfflow.runs.store import model_path
 from selfflow.stage_config import INITIAL, resolve
 from selfflow.stages import KINDS, kind_named, stage_of
 from selfflow.video import known_targets
@@ -53,8 +54,10 @@ def train(
     }
     config, chosen = resolve(common.configure(kind.config, flags, kind.device_defaults))
     training = kind.prepare(config, common.data_root)
-    common.announce(config, [*chosen, *training.estimate()])
     folder = out or default_run_path("train", Path(config.name).stem)
+    if model_path(config.name).exists() and not folder.exists():
+        chosen = [*chosen, f"at the end, {model_path(config.name)} of another run is replaced"]
+    common.announce(config, [*chosen, *training.estimate()])
     with Run.open(folder, "train", config) as run:
         results = training.run(run)
     if as_json:

@@ -161,3 +161,11 @@ def test_broken_frames_are_named(place):
 def test_evaluate_takes_the_shipped_model_where_none_is_named(place):
     result = call("evaluate", "--data", "film", "--iterations", 1, "--device", "cpu", "--json")
     assert json.loads(result.stdout)["model"] == "s-af-small"
+
+
+def test_train_says_that_it_replaces_another_runs_network(place):
+    assert "is replaced" not in call("train", "--dry-run", *TINY).stderr
+    torch.manual_seed(1)
+    save("s-af-ss", raft_small(), {"target": "film"})
+    said = call("train", "--dry-run", *TINY).stderr
+    assert "s-af-ss.safetensors of another run is replaced" in said
