@@ -18,7 +18,7 @@ from selfflow.models import load_network, save
 from selfflow.objective import evaluating
 from selfflow.pairs import Pairs
 from selfflow.raft import RAFT
-from selfflow.runs.cost import peak_memory, seconds_of
+from selfflow.runs.cost import peak_memory
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
@@ -26,6 +26,7 @@ from selfflow.runs.loop import LoopSettings, Result, fit
 from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run, read_table
 from selfflow.stage_config import StageConfig
+from selfflow.stage_parts import seconds_a_step
 from selfflow.supervised import Size, Supervised, TrainSettings, adamw
 from selfflow.unsupervised import freeze_batch_norm
 
@@ -107,15 +108,7 @@ class FineTuning:
         """Return lines for a person: what is used, and time and memory, from two steps taken."""
         config, loop = self.config, self.config.loop
         task = Supervised(copy.deepcopy(self.network), config)
-        batch, low = self._noise(), loop.precision == "bfloat16"
-
-        def work() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-                loss = task.step(batch, 0)["loss"]
-            loss.backward()
-
-        work()  # the first one also makes buffers and chooses algorithms
-        step = seconds_of(work, self.device)
+        step = seconds_a_step(task, self._noise(), 0, loop, self.device)
         shares = self._batches().shares
         mix = [
             f"{division.source.title} {share / sum(shares):.1%} ({len(division.trained)} pairs)"

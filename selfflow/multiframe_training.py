@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt
 
 from selfflow.augment import Augmentation
 from selfflow.frames import FrameBatches, FrameCache, PairAddress, fit_size, pairs_from_json
-from selfflow.models import load_network, save
+from selfflow.models import save
 from selfflow.multiframe import LabelSettings, Motions, find_motions, fit_motion
 from selfflow.multiframe_labels import (
     LabelBatches,
@@ -36,9 +36,10 @@ from selfflow.runs.loop import LoopSettings, Result, fit
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, read_table
 from selfflow.stage_config import StageConfig
+from selfflow.stage_parts import first_network, seconds_a_step
 from selfflow.supervised import Size, Supervised, TrainSettings, adamw
 from selfflow.training import divide, measure_pairs
-from selfflow.unsupervised import SelfSupervision, freeze_batch_norm
+from selfflow.unsupervised import SelfSupervision
 from selfflow.unsupervised_config import SMURF_AUGMENTATION, UnsupervisedConfig
 from selfflow.video import Target, open_target
 
@@ -113,10 +114,7 @@ class MultiframeTraining:
         assert config.init is not None
         target = open_target(config.target, data_root)
         device = pick_device(config.device)
-        network = load_network(config.init)[0].to(device)
-        network.train()
-        freeze_batch_norm(network)
-        return cls(config, target, network, device)
+        return cls(config, target, first_network(config.init, device), device)
 
     def estimate(self) -> list[str]:
         """Return lines for a person: what is used; time, memory and disk, from pieces of it."""
@@ -279,15 +277,7 @@ class MultiframeTraining:
         images = torch.rand(2, config.batch_size, 3, *config.crop, device=self.device)
         flow = torch.zeros_like(images[0, :, :2])
         batch = Pairs(images[0], images[1], flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
-        low = config.loop.precision == "bfloat16"
-
-        def work() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-                loss = task.step(batch, 0)["loss"]
-            loss.backward()
-
-        work()  # the first one also makes buffers and chooses algorithms
-        return seconds_of(work, self.device)
+        return seconds_a_step(task, batch, 0, config.loop, self.device)
 
 
 def divide_triplets(

@@ -18,17 +18,18 @@ from selfflow.frames import (
 )
 from selfflow.losses import masked_mean_each
 from selfflow.metrics import endpoint_error
-from selfflow.models import load_network, save
+from selfflow.models import save
 from selfflow.objective import TERMS, evaluating, measure
 from selfflow.raft import RAFT
-from selfflow.runs.cost import peak_memory, seconds_of
+from selfflow.runs.cost import peak_memory
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import all_reduce_sum, from_first, rank, world_size
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run, read_table
+from selfflow.stage_parts import first_network, seconds_a_step
 from selfflow.supervised import adamw
-from selfflow.unsupervised import SelfSupervised, freeze_batch_norm
+from selfflow.unsupervised import SelfSupervised
 from selfflow.unsupervised_config import UnsupervisedConfig
 from selfflow.video import Target, open_target
 from selfflow.windows import WindowBatches, Windows
@@ -52,24 +53,13 @@ class Training:
         assert config.init is not None
         target = open_target(config.target, data_root)
         device = pick_device(config.device)
-        network = load_network(config.init)[0].to(device)
-        network.train()
-        freeze_batch_norm(network)
-        return cls(config, target, network, device)
+        return cls(config, target, first_network(config.init, device), device)
 
     def estimate(self) -> list[str]:
         """Return lines for a person: what is used, and time and memory, from two steps taken."""
         config, loop = self.config, self.config.loop
         task = SelfSupervised(copy.deepcopy(self.network), config.losses, loop.steps)
-        low = loop.precision == "bfloat16"
-
-        def work() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-                loss = task.step(self._noise(), loop.steps)["loss"]
-            loss.backward()
-
-        work()  # the first one also makes buffers and chooses algorithms
-        step = seconds_of(work, self.device)
+        step = seconds_a_step(task, self._noise(), loop.steps, loop, self.device)
         seconds = step * loop.steps * loop.accumulate
         return [
             f"{self.network.architecture} from {config.init} on {config.target}, {self.device}",
