@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from selfflow.runs.distributed import rank
+from selfflow.runs.progress import console
 
 
 class Interrupt:
@@ -31,7 +32,7 @@ def delayed_interrupt() -> Iterator[Interrupt]:
     def request(number: int, frame: FrameType | None) -> None:
         interrupt.requested = True
         # Not through the console: its lock may be held by the code that was interrupted.
-        if rank() == 0:
+        if rank() == 0 and not console.quiet:
             os.write(2, b"\nStopping after this step; once more to stop at once.\n")
         signal.signal(number, before[signal.Signals(number)])
 

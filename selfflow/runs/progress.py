@@ -1,12 +1,13 @@
 """Time and progress as a person sees them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 # Standard output is for results; everything said along the way goes to standard error.
 console = Console(stderr=True, highlight=False)
+_displays: list[Live] = []
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "": 1.0}
 
@@ -76,7 +78,7 @@ class Bar:
 
 @contextmanager
 def progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
-    """Show a bar with rate and time left; nothing where standard error is not a terminal."""
+    """Show a bar with rate and time left; nothing beside a `live` display or without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -85,9 +87,23 @@ def progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Ba
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    quiet = not console.is_terminal
+    quiet = not console.is_terminal or bool(_displays)
     with Progress(*columns, console=console, disable=quiet, transient=True) as display:
         yield Bar(display, display.add_task(title, total=total, completed=done, note=""))
+
+
+@contextmanager
+def live(show: Callable[[], RenderableType]) -> Iterator[None]:
+    """Show what `show` returns, asked about once a second, below all that is printed meanwhile.
+
+    Its last state stays on the terminal. There has to be one.
+    """
+    with Live(get_renderable=show, console=console, refresh_per_second=1) as display:
+        _displays.append(display)
+        try:
+            yield
+        finally:
+            _displays.remove(display)
 
 
 def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from selfflow.runs.interrupt import delayed_interrupt
+from selfflow.runs.progress import console
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -28,6 +29,16 @@ def test_the_second_interrupt_takes_effect_at_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupt_twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_where_nothing_is_to_be_said_a_request_is_silent(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for quiet in (False, True):
+        monkeypatch.setattr(console, "quiet", quiet)
+        with delayed_interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert ("Stopping" in capfd.readouterr().err) is not quiet
 
 
 def test_other_threads_leave_the_handlers_alone() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from selfflow.runs.progress import format_duration, parse_duration, progress, track
+from selfflow.runs.progress import format_duration, live, parse_duration, progress, track
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,22 @@ def test_the_bar_shows_title_rate_and_note_on_a_terminal(monkeypatch: pytest.Mon
     assert "Training" in shown
     assert "6/10" in shown
     assert "loss 0.25" in shown
+
+
+def test_a_live_display_is_shown_alone_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr("selfflow.runs.progress.console", terminal)
+    state = ["first"]
+    with live(lambda: state[0]):
+        state[0] = "last"
+        with progress("Training", 10) as bar:
+            bar.advance()
+        terminal.print("said meanwhile")
+    shown = terminal.file.getvalue()
+    assert "first" in shown
+    assert shown.index("said meanwhile") < shown.rindex("last")
+    assert "Training" not in shown
+    with progress("Training", 10) as bar:
+        bar.advance()
+    assert "Training" in terminal.file.getvalue()
