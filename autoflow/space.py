@@ -87,12 +87,13 @@ def near(space: Mapping[str, Parameter], spread: float, seed: int, number: int) 
     names = torch.tensor([zlib.crc32(name.encode()) for name in space])
     draws = normal(purpose(key(seed, torch.tensor([number])), "search", names)).tolist()
     return {
-        name: at(each, _reflect(place(each, each.default) + spread * draw))
+        name: at(each, reflect(place(each, each.default) + spread * draw))
         for (name, each), draw in zip(space.items(), draws, strict=True)
     }
 
 
-def _reflect(value: float) -> float:
+def reflect(value: float) -> float:
+    """Return a place anywhere on the line, mirrored at the ends of [0, 1] until it is inside."""
     value = abs(value) % 2
     return 2 - value if value > 1 else value
 
