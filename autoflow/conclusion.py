@@ -1,4 +1,4 @@
-"""What a search ends with: a network from the mixed best sets, results and the report."""
+"""What a search ends with: results and the report."""
 
 import json
 from dataclasses import dataclass
@@ -6,41 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from autoflow.figures import network_figure, set_figures
-from autoflow.network import NetworkSettings, make_network
+from autoflow.final import NETWORK
 from autoflow.objective import measure_target
 from autoflow.report import Figure, Search, render_report
 from autoflow.results import TrialResult, agreement, measured_steps
 from autoflow.search import BASE, summary, write_results
-from autoflow.search_settings import SearchSettings
 from autoflow.trial import Bench
 from selfflow.classical import Zero
 from selfflow.models import load_network
 from selfflow.objective import FlowNetwork
-from selfflow.runs.run import Run, read_json, to_json, write_text
+from selfflow.runs.run import read_json, to_json, write_text
 from selfflow.runs.store import read_metadata
-
-NETWORK = Path("train") / "network.safetensors"
-
-
-def final_settings(settings: SearchSettings, path: Path) -> NetworkSettings:
-    """Return the settings of the training that a search ends with."""
-    return NetworkSettings(
-        hyperparameters=str(path),
-        name=settings.name,
-        init=str(path / BASE) if settings.final_start == "shared" else None,
-        target=settings.target,
-        seed=settings.seed,
-        device=settings.device,
-        data_root=settings.data_root,
-        training=settings.final.apply(settings.training, trained=settings.final_start == "shared"),
-    )
-
-
-def train_final(settings: SearchSettings, path: Path, bench: Bench) -> None:
-    """Train a network on the mixed best sets and store it; continue where it was stopped."""
-    final = final_settings(settings, path)
-    with Run.open(path / "train", "train", final) as run:
-        make_network(final, run, bench.device)
 
 
 @dataclass(frozen=True)

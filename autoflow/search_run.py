@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from autoflow.conclusion import Conclusion, conclude, train_final
+from autoflow.conclusion import Conclusion, conclude
+from autoflow.final import train_final
 from autoflow.results import TrialResult, ranked
 from autoflow.search import (
     BASE,
@@ -88,7 +89,7 @@ def run_search(
         trials = _all_trials(settings, path, bench)
         write_results(path, bench, trials)
         if train:
-            train_final(settings, path, bench)
+            train_final(settings, path, device)
         return conclude(path, bench, trials)
 
 
