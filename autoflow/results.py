@@ -12,9 +12,15 @@ from scipy.stats import spearmanr
 
 from autoflow.objective import Measurement
 
+# Names of a trial's user attributes.
 MEASUREMENTS = "measurements"
 REASON = "reason"
 SECONDS = "seconds"
+KEY = "key"
+PARENT = "parent"
+GENERATION = "generation"
+RETRIES = "retries"
+OWNER = "owner"
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -35,6 +41,11 @@ class TrialResult:
         course: the measurements in order of their steps.
         seconds: of wall clock.
         reason: why it failed or was pruned, else "".
+        key: its name, which says where it comes from: "start-0", "tpe-17".
+        parent: number of the trial whose network it went on with; None: the search's own start.
+        generation: how many trials its network had been through before.
+        retries: how many times it was begun before and ended with its process.
+        owner: the process that ran it.
     """
 
     number: int
@@ -43,6 +54,11 @@ class TrialResult:
     course: tuple[Measurement, ...]
     seconds: float
     reason: str
+    key: str = ""
+    parent: int | None = None
+    generation: int = 0
+    retries: int = 0
+    owner: str = ""
 
     @property
     def last(self) -> Measurement | None:
@@ -77,13 +93,23 @@ def _read(trial: FrozenTrial) -> TrialResult:
         course=tuple(Measurement(**values) for values in attributes.get(MEASUREMENTS, [])),
         seconds=attributes.get(SECONDS, 0.0),
         reason=attributes.get(REASON, ""),
+        key=attributes.get(KEY, ""),
+        parent=attributes.get(PARENT),
+        generation=attributes.get(GENERATION, 0),
+        retries=attributes.get(RETRIES, 0),
+        owner=attributes.get(OWNER, ""),
     )
 
 
 def ranked(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return the complete trials, the lowest Ω first."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.course]
-    return sorted(complete, key=lambda trial: (trial.omega, trial.number))
+    """Return the complete trials of the highest last step, the lowest Ω first.
+
+    Ω after fewer steps is another measure: of a population, its last complete generation counts.
+    """
+    complete = [(t.last.step, t) for t in trials if t.state == "complete" and t.last]
+    longest = max((step for step, _ in complete), default=0)
+    comparable = [trial for step, trial in complete if step == longest]
+    return sorted(comparable, key=lambda trial: (trial.omega, trial.number))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The settings of a search, and what they are by default on a CPU and on a GPU."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optuna
 from pydantic import Field, model_validator
@@ -14,6 +15,29 @@ from selfflow.runs.config import Config
 from selfflow.runs.progress import Duration
 
 RANDOM = "random"
+
+_SHARED = {
+    *("target", "hyperparameters", "only", "metric", "pairs", "training", "base", "trial"),
+    *("strategy", "startup", "spread", "seed"),
+}
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One fidelity of a trial: after how many steps, and on what, Ω is measured.
+
+    Attributes:
+        step: of the trial's own training.
+        pairs: share of the target's pairs.
+        side: share of their short side.
+    """
+
+    step: int
+    pairs: float
+    side: float
 
 
 class Stage(Config):
@@ -46,15 +70,44 @@ class Trials(Stage):
     start: Literal["shared", "scratch"] = Field(
         "shared", description="shared: from the base network; scratch: from an untrained one"
     )
-    measurements: int = Field(4, ge=1, description="of Ω, evenly spaced; the last one counts")
-    pruner: Literal["median", "halving", "none"] = Field(
-        "median", description="which trials are given up after a measurement but the last"
+    rungs: tuple[Share, ...] = Field(
+        (1 / 9, 1 / 3, 1.0), description="shares of the steps after which Ω is measured, up to 1"
+    )
+    rung_pairs: tuple[Share, ...] = Field(
+        (0.25, 0.5, 1.0), description="share of the pairs that each rung measures; (): all"
+    )
+    rung_sides: tuple[Share, ...] = Field(
+        (), description="share of the frames' side that each rung measures; (): all of it"
+    )
+    pruner: Literal["hyperband", "halving", "median", "none"] = Field(
+        "hyperband", description="which trials are given up after a rung but the last"
+    )
+    keep: Literal["best", "all", "none"] = Field(
+        "best", description="trials whose networks are kept: those of the best sets, all or none"
     )
 
-    def measured_at(self) -> list[int]:
-        """Return after how many steps Ω is measured."""
-        count = min(self.measurements, self.steps)
-        return [self.steps * (i + 1) // count for i in range(count)]
+    @model_validator(mode="after")
+    def _check_rungs(self) -> "Trials":
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"trial.rungs {list(self.rungs)} do not rise")
+        for name in ("rungs", "rung_pairs", "rung_sides"):
+            shares = getattr(self, name)
+            if name != "rungs" and not shares:
+                continue
+            if len(shares) != len(self.rungs):
+                counts = f"{len(shares)} shares for {len(self.rungs)} rungs"
+                raise ValueError(f"trial.{name} has {counts}; give as many, or none")
+            if shares[-1] != 1:
+                raise ValueError(f"trial.{name} ends in {shares[-1]:g}, not in 1")
+        return self
+
+    def ladder(self) -> tuple[Rung, ...]:
+        """Return the rungs in order; of those that fall on the same step, the last one stays."""
+        count = len(self.rungs)
+        pairs, sides = self.rung_pairs or (1.0,) * count, self.rung_sides or (1.0,) * count
+        steps = (max(1, round(share * self.steps)) for share in self.rungs)
+        rungs = {s: Rung(s, p, q) for s, p, q in zip(steps, pairs, sides, strict=True)}
+        return tuple(rungs.values())
 
 
 class SearchSettings(Config):
@@ -64,6 +117,9 @@ class SearchSettings(Config):
     name: str = Field("s-af", description="of the search, and of the network it ends with")
     hyperparameters: str = Field("default", description="file of trial 0, or default")
     only: tuple[str, ...] = Field((), description="search only these parameters or groups; (): all")
+    strategy: Literal["tpe", "pbt", "random", "cma-es"] = Field(
+        "tpe", description="what proposes the next trial"
+    )
     trials: int = Field(100, ge=1, description="in all, those of earlier sessions included")
     workers: int = Field(1, ge=1, description="processes that run trials at the same time")
     budget: Duration | None = Field(None, description="seconds after which no trial is started")
@@ -86,29 +142,24 @@ class SearchSettings(Config):
     )
 
     def made_for(self) -> dict[str, Any]:
-        """Return what trials must have in common to be compared."""
-        return self.model_dump(
-            mode="json",
-            include={
-                "target",
-                "hyperparameters",
-                "only",
-                "metric",
-                "pairs",
-                "training",
-                "base",
-                "trial",
-            },
-        )
+        """Return what workers of one study have in common.
+
+        Trials can be compared then, and whoever asks a strategy is told the same.
+        """
+        shared = self.model_dump(mode="json", include=_SHARED)
+        del shared["trial"]["keep"]
+        return shared
 
     def make_pruner(self) -> optuna.pruners.BasePruner:
-        """Return Optuna's pruner; the first trials are run to their end for comparison."""
+        """Return Optuna's pruner; the median looks at four complete trials before it prunes."""
+        first, *later = (rung.step for rung in self.trial.ladder())
+        factor = max(2, round(later[0] / first)) if later else 2
+        if self.trial.pruner == "hyperband":
+            return optuna.pruners.HyperbandPruner(first, self.trial.steps, factor)
+        if self.trial.pruner == "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(first, factor)
         if self.trial.pruner == "median":
             return optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=3)
-        if self.trial.pruner == "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=self.trial.measured_at()[0], reduction_factor=2
-            )
         return optuna.pruners.NopPruner()
 
 
@@ -132,7 +183,8 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "base.steps": 0,
         "trial.steps": 150,
         "trial.learning_rate": 2e-4,
-        "trial.measurements": 3,
+        "trial.rungs": (1 / 3, 2 / 3, 1.0),
+        "trial.rung_pairs": (0.5, 0.5, 1.0),
         "final.steps": 1500,
         "final.learning_rate": 2e-4,
         "final_start": "shared",

@@ -83,7 +83,7 @@ def _measure(trial: optuna.Trial, bench: Bench) -> float:
     settings = bench.settings
     hyperparameters = suggest(trial, bench.start, bench.space)
     network = bench.network()
-    due = settings.trial.measured_at()
+    due = [rung.step for rung in settings.trial.ladder()]
     course: list[Measurement] = []
 
     def watch(step: int) -> None:

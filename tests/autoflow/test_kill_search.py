@@ -26,7 +26,8 @@ COMMAND = [
     *("--set", "pairs.count=2", "--set", "pairs.side=48", "--set", "metric.iterations=1"),
     *("--set", "training.optimisation.crop=[32,32]", "--set", "training.optimisation.batch_size=1"),
     *("--set", "training.optimisation.iterations=1"),
-    *("--set", "trial.steps=16", "--set", "trial.measurements=8", "--set", "trial.pruner='none'"),
+    *("--set", "trial.steps=16", "--set", "trial.pruner='none'", "--set", "trial.rung_pairs=[]"),
+    *("--set", "trial.rungs=[0.125,0.25,0.375,0.5,0.625,0.75,0.875,1]"),
 ]
 
 
