@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up by themselves, in .venv.
-.PHONY: setup demo test test-all lint bench weights clean
+.PHONY: setup demo test test-all lint bench evidence weights clean
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -31,6 +31,10 @@ demo: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench
+
+# Hours; it may be stopped and goes on. EVIDENCE='--recipe gpu --data-root DIR', say.
+evidence: setup
+	$(BIN)/python -m benchmarks.evidence $(EVIDENCE)
 
 # The network in the box, made again: hours of one core. FRAMES is a folder of folders of frames.
 FRAMES ?= $(error say FRAMES=folder, the frames that textures are cut from)
