@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from autoflow.objective import Metric
 from autoflow.pairs import PairSettings
+from autoflow.strategies.pbt import PbtSettings
 from autoflow.train import CPU_TRAINING, GPU_TRAINING, SceneTraining
 from selfflow.runs.config import Config
 from selfflow.runs.progress import Duration
@@ -18,7 +19,7 @@ RANDOM = "random"
 
 _SHARED = {
     *("target", "hyperparameters", "only", "metric", "pairs", "training", "base", "trial"),
-    *("strategy", "startup", "spread", "seed"),
+    *("strategy", "pbt", "startup", "spread", "seed"),
 }
 
 
@@ -120,6 +121,7 @@ class SearchSettings(Config):
     strategy: Literal["tpe", "pbt", "random", "cma-es"] = Field(
         "tpe", description="what proposes the next trial"
     )
+    pbt: PbtSettings = PbtSettings()
     trials: int = Field(100, ge=1, description="in all, those of earlier sessions included")
     workers: int = Field(1, ge=1, description="processes that run trials at the same time")
     budget: Duration | None = Field(None, description="seconds after which no trial is started")

@@ -19,7 +19,7 @@ from selfflow.raft import ARCHITECTURES, RAFT
 from selfflow.runs.config import Config
 from selfflow.runs.cost import peak_memory
 from selfflow.runs.errors import UserError
-from selfflow.runs.loop import Result
+from selfflow.runs.loop import Result, Wish
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run
 from selfflow.supervised import TrainSettings, train_supervised
@@ -159,7 +159,7 @@ def train_on_scenes(
     photographs: PhotographBank | None = None,
     run: Run | None = None,
     title: str = "Training",
-    watch: Callable[[int], None] | None = None,
+    watch: Callable[[int], Wish | None] | None = None,
 ) -> Result:
     """Train `network`, on its device, on the mixed stream of `sets`.
 

@@ -16,7 +16,7 @@ from selfflow.metrics import endpoint_error
 from selfflow.pairs import Pairs
 from selfflow.raft import RAFT
 from selfflow.runs.config import Config
-from selfflow.runs.loop import LoopSettings, Result, Task, fit
+from selfflow.runs.loop import LoopSettings, Result, Task, Wish, fit
 from selfflow.runs.run import Run
 from selfflow.runs.schedule import constant_then_halve, one_cycle
 
@@ -99,7 +99,7 @@ def train_supervised(
     *,
     run: Run | None = None,
     title: str = "Training",
-    watch: Callable[[int], None] | None = None,
+    watch: Callable[[int], Wish | None] | None = None,
 ) -> Result:
     """Train `network` on labelled batches; see `selfflow.runs.loop.fit` for the arguments."""
     network.train()

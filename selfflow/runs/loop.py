@@ -27,9 +27,9 @@ from selfflow.runs.prefetch import Prefetch
 from selfflow.runs.progress import Duration, console, format_duration, progress
 from selfflow.runs.run import Run
 from selfflow.runs.state import TrainingState
-from selfflow.runs.task import Result, Stateful, Task
+from selfflow.runs.task import Result, Stateful, Task, Wish
 
-__all__ = ["LoopSettings", "Result", "Stateful", "Task", "fit"]
+__all__ = ["LoopSettings", "Result", "Stateful", "Task", "Wish", "fit"]
 
 B = TypeVar("B")
 
@@ -71,7 +71,7 @@ def fit(
     settings: LoopSettings,
     run: Run | None = None,
     title: str = "Training",
-    watch: Callable[[int], None] | None = None,
+    watch: Callable[[int], Wish | None] | None = None,
 ) -> Result:
     """Train until the last step or the end of the budget; continue where `run` was stopped.
 
@@ -85,7 +85,8 @@ def fit(
         run: where checkpoints and events go; None keeps nothing.
         title: beside the bar.
         watch: called after every step with the number of steps done; what it raises ends the
-            training (an evaluation that prunes a trial, for example).
+            training (an evaluation that prunes a trial, for example). It may wish, the same in
+            all processes, for a checkpoint, or for an end with one, like that of the budget.
 
     With `settings.ema` the network holds the average of its weights in the end, while `watch` and
     checkpoints, from which more steps go on, see the last ones.
@@ -104,7 +105,7 @@ def fit(
     earlier = restored or Result()
     result = replace(earlier)
     numbers = range(result.steps * share + rank(), settings.steps * share, world_size())
-    log = run if rank() == 0 else None
+    log = run if run is not None and run.events and rank() == 0 else None
     kept = None if restored is None else restored.steps
     means, bad = Means(), 0
 
@@ -113,7 +114,8 @@ def fit(
         interrupt = stack.enter_context(delayed_interrupt())
         bar = stack.enter_context(progress(title, settings.steps, result.steps))
         start = saved = time.monotonic()
-        while not _ended(result, settings):
+        ended = _ended(result, settings)
+        while not ended:
             step = result.steps
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step)
@@ -133,13 +135,12 @@ def fit(
                 bar.advance(note="skipped")
             if bad == settings.max_bad_steps:
                 raise _diverged(f"{title}: {bad} steps", result, run, kept)
-            if watch is not None:
-                watch(result.steps)
+            wish = None if watch is None else watch(result.steps)
 
             elapsed, asked_to_stop = largest(time.monotonic() - start, interrupt.requested)
             result.seconds = earlier.seconds + elapsed
             result.waited = earlier.waited + data.waited
-            ended = _ended(result, settings)
+            ended = wish is Wish.STOP or _ended(result, settings)
             if means.count and (ended or _due(result.steps, settings.log_every)):
                 result.means = means.take()
                 if log is not None:
@@ -147,7 +148,7 @@ def fit(
             if log is not None and _due(result.steps, settings.pictures_every):
                 for name, picture in task.pictures().items():
                     log.writer.add_image(name, picture, result.steps)
-            late = time.monotonic() - saved > settings.save_seconds
+            late = wish is not None or time.monotonic() - saved > settings.save_seconds
             if ended or late or asked_to_stop or _due(result.steps, settings.save_every):
                 # After a bad step the weights may be to blame. What is lost is done again.
                 if run is not None and bad == 0 and state.save(run, result, share):

@@ -105,12 +105,14 @@ class Run:
     Attributes:
         path: the folder.
         checkpoint: the file that training continues from.
+        events: whether a training writes events; without, it leaves no more than a checkpoint.
         first_step: where this session starts; events that an earlier session logged from there
             on are replaced.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, events: bool = True) -> None:
         self.path = path
+        self.events = events
         self.checkpoint = path / "checkpoint.pt"
         self.first_step = 0
 

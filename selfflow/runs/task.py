@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -41,6 +42,13 @@ class Task(Protocol[B_contra]):
         return {}
 
 
+class Wish(Enum):
+    """What someone who watches a training may ask for after a step."""
+
+    CHECKPOINT = auto()
+    STOP = auto()
+
+
 @dataclass
 class Result:
     """How a training went, sessions before a resume included.
@@ -51,7 +59,7 @@ class Result:
         waited: seconds of it that were spent waiting for data.
         skipped: steps without an update, for a loss or gradient that was not finite.
         means: the last recorded means of the step's scalars.
-        budget_reached: whether the budget ended it, before the last step.
+        budget_reached: whether the budget, or who watched it, ended it before the last step.
     """
 
     steps: int = 0

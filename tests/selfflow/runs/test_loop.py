@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfflow.runs.config import Config
 from selfflow.runs.errors import DivergedError, UserError
-from selfflow.runs.loop import LoopSettings, Result, Task, fit
+from selfflow.runs.loop import LoopSettings, Result, Task, Wish, fit
 from selfflow.runs.run import Run
 
 
@@ -422,6 +422,60 @@ def test_watching_can_end_the_training() -> None:
             settings=LoopSettings(steps=5),
             watch=watch,
         )
+
+
+def watched(run: Run, wishes: dict[int, Wish], steps: int = 6) -> tuple[Regression, Result]:
+    task = Regression()
+    np.random.seed(0)  # noqa: NPY002
+    result = fit(
+        task,
+        batches,
+        optimizer=optimizer_for(task),
+        learning_rate=lambda step: 0.1 / (step + 1),
+        settings=LoopSettings(steps=steps, log_every=1),
+        run=run,
+        watch=wishes.get,
+    )
+    return task, result
+
+
+def test_watching_can_stop_a_training_that_then_goes_on_exactly(tmp_path: Path) -> None:
+    whole, _ = watched(Run(tmp_path / "whole"), {})
+    run = Run(tmp_path / "parts")
+    _, first = watched(run, {4: Wish.STOP})
+    assert (first.steps, first.budget_reached) == (4, True)
+    second, result = watched(run, {})
+    assert (result.steps, result.budget_reached) == (6, False)
+    assert second.seen == [4, 5]
+    assert_same(whole, second)
+
+
+def test_watching_can_ask_for_a_checkpoint(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    run = Run(tmp_path, events=False)
+    task = Regression()
+
+    def watch(steps: int) -> Wish | None:
+        if steps == 4:
+            raise Killed
+        return Wish.CHECKPOINT if steps == 2 else None
+
+    with pytest.raises(Killed):
+        fit(
+            task,
+            batches,
+            optimizer=optimizer_for(task),
+            learning_rate=lambda step: 0.1,
+            settings=LoopSettings(steps=6, log_every=1),
+            run=run,
+            watch=watch,
+        )
+    state = run.load_checkpoint()
+    assert state is not None
+    assert state["result"]["steps"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]  # and no events
 
 
 def test_settings_describe_the_effective_batch() -> None:
