@@ -214,6 +214,10 @@ def cost_table(recipe: Recipe, outcomes: Outcomes) -> list[Row]:
         "warm start": Way(recipe.bracket, pruned.steps[-1:], pruned.kept[-1:]),
         "warm start and pruning": pruned,
     }
+    again = [
+        outcomes.final(Training(DEFAULT, "full", seed), target)
+        for seed in range(recipe.compared_seeds)
+    ]
     costs = expected(table, reach, outcomes.steps["full"], ways, seed=recipe.seed)
     return [
         {
@@ -225,6 +229,7 @@ def cost_table(recipe: Recipe, outcomes: Outcomes) -> list[Row]:
             "default": default.reference,
             "goal": reach,
             "best": min(each.reference for each in table.values()),
+            "default, over seeds": _spread([each[OMEGA] for each in again if each is not None]),
         }
         for title, steps in costs.items()
     ]

@@ -143,10 +143,12 @@ def _cost(rows: Sequence[Row], left: Mapping[str, str]) -> str:
         return f"Cost: {why}.\n"
     first = rows[0]
     lines = [[row["way"], f"{row['steps']:.0f}", f"{100 * row['share']:.0f} %"] for row in rows]
+    seeds = first["default, over seeds"]
+    noise = "" if seeds is None else f", ± {seeds:.3f} over seeds"
     return (
         f"Expected steps until a full training closes 95 % of the gap between the default's Ω "
-        f"({first['default']:.3f}) and the best ({first['best']:.3f}) of {first['sets']} sets "
-        f"({first['reach the goal']} do), replayed in random order.\n\n"
+        f"({first['default']:.3f}{noise}) and the best ({first['best']:.3f}) of {first['sets']} "
+        f"sets ({first['reach the goal']} do), replayed in random order.\n\n"
         + table(["", "steps", "of every set fully"], lines)
     )
 

@@ -1,5 +1,6 @@
 """The evidence in one picture: four panels, one for each question."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.evidence.trainings import Training
 from selfflow.runs.run import atomic_write
 
 BLUE, ORANGE, GREY, INK = "#2166ac", "#d6604d", "#999999", "#222222"
+RATIOS = (0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5)
 COLORS = (BLUE, ORANGE, "#4d9221", "#762a83")
 
 
@@ -53,12 +55,12 @@ def _scatter(axes: Axes, recipe: Recipe, outcomes: Outcomes) -> None:
     _points(axes, known, "default, each seed", facecolors="none", edgecolors=ORANGE)
     axes.set_title(f"Ω and end-point error, {target}", loc="left", fontsize=11)
     axes.set_xlabel("Ω, no labels used")
-    axes.set_ylabel("log end-point error, mean over pairs")
+    axes.set_ylabel("end-point error, px, geometric mean")
     axes.legend(frameon=False, fontsize=9)
 
 
 def _points(axes: Axes, values: Sequence[Values], label: str, **look: str) -> None:
-    x, y = ([each[name] for each in values] for name in (OMEGA, ERROR))
+    x, y = [each[OMEGA] for each in values], [math.exp(each[ERROR]) for each in values]
     axes.scatter(x, y, 36, label=label, **look)  # type: ignore[arg-type]
 
 
@@ -79,10 +81,10 @@ def _rhos(axes: Axes, recipe: Recipe, rows: Sequence[Row]) -> None:
             label = None
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks([-place for place in range(len(SCORES))], [NAMES[s] for s in SCORES])
-    axes.set_xlim(-1, 1)
+    axes.set_xlim(-1.02, 1.02)
+    axes.set_ylim(0.5 - len(SCORES), 0.5)
     axes.set_title("Spearman's ρ with the error, over all sets", loc="left", fontsize=11)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc="lower left")
+    _legend(axes)
 
 
 def _compared(axes: Axes, recipe: Recipe, rows: Sequence[Row]) -> None:
@@ -102,16 +104,28 @@ def _compared(axes: Axes, recipe: Recipe, rows: Sequence[Row]) -> None:
             label = None
     axes.axvline(1, color=INK, lw=0.8)
     axes.set_xscale("log")
+    axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+    axes.minorticks_off()
+    ends = [row[end] for row in rows for end in ("low", "high") if row[end] is not None]
+    axes.set_xlim(0.95 * min([0.9, *ends]), 1.05 * max([1.1, *ends]))
+    axes.set_ylim(0.5 - len(names), 0.5)
     axes.set_yticks([-place for place in range(len(names))], [NAMES[name] for name in names])
     title = "End-point error as a multiple of the default's, seeds paired"
     axes.set_title(title, loc="left", fontsize=11)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        below = (0.5, -0.08)
+        axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=below, ncols=4)
 
 
 def _costs(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.barh([row["way"] for row in rows][::-1], [row["steps"] for row in rows][::-1], color=BLUE)
-    axes.set_xlabel("expected steps of training")
     axes.set_title("Cost to close 95 % of the gap in Ω", loc="left", fontsize=11)
     if not rows:
-        axes.text(0.5, 0.5, "inconclusive", transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    axes.barh([row["way"] for row in rows][::-1], [row["steps"] for row in rows][::-1], color=BLUE)
+    axes.set_xlabel("expected steps of training")

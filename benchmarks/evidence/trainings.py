@@ -67,8 +67,9 @@ def comparison(recipe: Recipe) -> list[Training]:
 
 
 def references(recipe: Recipe) -> list[Training]:
-    """Return sets of the pool, each trained from nothing."""
-    return [Training(name, "full", 0) for name in pool(recipe)[: recipe.full.sets]]
+    """Return sets of the pool, each trained from nothing, the default one with several seeds."""
+    pooled = [Training(name, "full", 0) for name in pool(recipe)[: recipe.full.sets]]
+    return [*pooled, *(Training(DEFAULT, "full", seed) for seed in range(1, recipe.compared_seeds))]
 
 
 def train(
