@@ -76,15 +76,17 @@ def read_trials(study: optuna.Study) -> list[TrialResult]:
 
     A trial that failed says why; one without a reason ended with its process, and was queued again.
     """
-    trials = study.get_trials(deepcopy=False)
-    return [_read(t) for t in trials if t.state != TrialState.WAITING and not _cut_off(t)]
+    return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
-def _cut_off(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
+def counts(trial: FrozenTrial) -> bool:
+    """Return whether a trial is one of the search, neither waiting nor cut off."""
+    cut_off = trial.state == TrialState.FAIL and REASON not in trial.user_attrs
+    return trial.state != TrialState.WAITING and not cut_off
 
 
-def _read(trial: FrozenTrial) -> TrialResult:
+def read_trial(trial: FrozenTrial) -> TrialResult:
+    """Return what a study says of a trial that counts."""
     attributes: dict[str, Any] = trial.user_attrs
     return TrialResult(
         number=trial.number,

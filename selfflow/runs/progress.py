@@ -100,6 +100,7 @@ def live(show: Callable[[], RenderableType]) -> Iterator[None]:
     """
     with Live(get_renderable=show, console=console, refresh_per_second=1) as display:
         _displays.append(display)
+        display.refresh()
         try:
             yield
         finally:
