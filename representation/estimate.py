@@ -5,7 +5,8 @@ from functools import partial
 
 import torch
 
-from representation.pretrain import Pretraining, batches_for, flow_folder, new_optimizer
+from representation.optimizer import new_optimizer
+from representation.pretrain import Pretraining, batches_for, flow_folder
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.progress import format_duration
 

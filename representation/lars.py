@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -75,16 +75,3 @@ class Lars(Optimizer):
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, gradients)
         torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
-
-
-def lars_groups(modules: Iterable[nn.Module]) -> list[dict[str, Any]]:
-    """Return two parameter groups: weights, and what LARS leaves alone (`adapt=False`).
-
-    Left alone are biases and the scales of normalisation, in a ResNet and its heads all tensors of
-    one dimension: neither weight decay nor trust ratio, as in BYOL.
-    """
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "adapt": True},
-        {"params": [p for p in parameters if p.ndim <= 1], "adapt": False},
-    ]

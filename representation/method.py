@@ -64,7 +64,7 @@ class Method(Task[Any], Protocol):
     def __init__(self, settings: Any, device: torch.device) -> None: ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimiser trains, see `representation.lars.lars_groups`."""
+        """Return what the optimiser trains, see `representation.optimizer`."""
         ...
 
     def prepare(self, frames: Frames) -> Any:

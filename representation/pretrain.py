@@ -10,9 +10,9 @@ import torch
 from representation import models
 from representation.collapse import CollapseWatch
 from representation.flow_cache import ComputedFlow, FlowCache
-from representation.lars import Lars
 from representation.method import Method
 from representation.methods import METHODS
+from representation.optimizer import learning_rate, new_optimizer
 from representation.settings import PretrainSettings
 from representation.source import FrameSource
 from selfflow.frames import FrameBatches, FrameCache, find_pairs, pairs_from_json
@@ -22,7 +22,6 @@ from selfflow.runs.distributed import rank
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.run import Run, home, read_json
-from selfflow.runs.schedule import cosine
 from selfflow.video import open_target
 
 PAIRS = "pairs.json"
@@ -130,24 +129,6 @@ def batches_for(parts: Pretraining, *, cached: bool | None = None) -> Callable[[
 def flow_folder() -> Path:
     """Return where the flow of all runs is kept."""
     return home() / "flow"
-
-
-def new_optimizer(settings: PretrainSettings, method: Method) -> Lars:
-    """Return LARS for what a method trains; the loop sets its learning rate."""
-    own = settings.optimizer
-    return Lars(
-        method.parameter_groups(),
-        own.learning_rate,
-        momentum=own.momentum,
-        weight_decay=own.weight_decay,
-        trust=own.trust,
-    )
-
-
-def learning_rate(settings: PretrainSettings, step: int) -> float:
-    """Return the learning rate of a step: a linear rise, then half a cosine to zero."""
-    own = settings.optimizer
-    return cosine(step, settings.loop.steps, own.learning_rate, warmup=own.warmup)
 
 
 def save(parts: Pretraining, result: Result) -> Path:

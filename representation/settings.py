@@ -1,6 +1,6 @@
 """Settings that every pre-training method shares; a method adds a table of its own."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -25,14 +25,22 @@ class HeadSettings(Config):
     out: int = Field(256, ge=1, description="width of the projection")
 
 
-class LarsSettings(Config):
+class OptimizerSettings(Config):
     """The optimiser; the defaults are FlowE's, section 4.3."""
 
+    kind: Literal["lars", "sgd", "adamw"] = Field("lars", description="rule of the steps")
     learning_rate: float = Field(0.1, gt=0, description="at its peak; falls along half a cosine")
+    reference_batch: int | None = Field(
+        None,
+        ge=1,
+        description="batch that the learning rate is given for, scaled to a step's; not set: none",
+    )
     warmup: int = Field(0, ge=0, description="steps in which the learning rate rises linearly")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of the gradients")
-    weight_decay: float = Field(1e-6, ge=0, description="not for biases and normalisation")
-    trust: float = Field(1e-3, gt=0, description="size of a step relative to the weights")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the gradients; of AdamW the first")
+    weight_decay: float = Field(
+        1e-6, ge=0, description="not for biases and normalisation, but for SGD's"
+    )
+    trust: float = Field(1e-3, gt=0, description="of LARS: a step's size relative to the weights")
 
 
 class FrameSettings(Config):
@@ -64,12 +72,12 @@ class PretrainSettings(Config):
     views: ViewSettings = ViewSettings()
     encoder: EncoderSettings = EncoderSettings()
     heads: HeadSettings = HeadSettings()
-    optimizer: LarsSettings = LarsSettings()
-    loop: LoopSettings = LoopSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    loop: LoopSettings = LoopSettings(clip=0.0)
 
 
 # What is used in place of the defaults above, which are the papers', on each kind of device.
-# LARS has no use for clipping: the size of its steps does not depend on the gradient's.
+# A method adds its own, for its heads and its optimiser say.
 DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {
         "frames.short_side": 160,
@@ -78,14 +86,9 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "views.height": 96,
         "views.width": 128,
         "encoder.architecture": "resnet18",
-        "heads.hidden": 512,
-        "heads.out": 128,
-        "optimizer.learning_rate": 4.0,
-        "optimizer.warmup": 20,
         "loop.steps": 400,
         "loop.log_every": 25,
         "loop.pictures_every": 100,
-        "loop.clip": 0.0,
     },
-    "cuda": {"loop.steps": 20000, "loop.precision": "bfloat16", "loop.clip": 0.0},
+    "cuda": {"loop.steps": 20000, "loop.precision": "bfloat16"},
 }

@@ -20,10 +20,10 @@ from representation.collapse import spread
 from representation.correspondence import View, correspondence
 from representation.encoder import Encoder, cell_positions, read_features
 from representation.heads import perceptron
-from representation.lars import lars_groups
 from representation.method import Frames, Method
 from representation.models import initialise
 from representation.momentum import follow, target_of
+from representation.optimizer import parameter_groups
 from representation.settings import PretrainSettings
 from representation.views import draw_crops, make_view
 from selfflow.flow import pixel_grid, sample, visible_by_consistency
@@ -85,7 +85,14 @@ class FlowE(Method):
 
     Settings = FlowEPretraining
     device_defaults: ClassVar = {
-        "cpu": {"flowe.momentum": 0.98, "flowe.loss_at": "cells"},
+        "cpu": {
+            "heads.hidden": 512,
+            "heads.out": 128,
+            "optimizer.learning_rate": 4.0,
+            "optimizer.warmup": 20,
+            "flowe.momentum": 0.98,
+            "flowe.loss_at": "cells",
+        },
         "cuda": {"flowe.loss_at": "cells"},
     }
 
@@ -108,7 +115,7 @@ class FlowE(Method):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return encoder, projector and predictor; the target is moved by `after_step`."""
-        return lars_groups([self.online, self.predictor])
+        return parameter_groups([self.online, self.predictor])
 
     def momentum(self, step: int) -> float:
         """Return the target's momentum after `step`, BYOL's half cosine up to 1."""

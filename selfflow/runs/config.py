@@ -1,7 +1,9 @@
 """Configuration: TOML and the command line in, validated, frozen values out.
 
 A setting is looked up, the later the stronger, in: the class's defaults, defaults that depend on
-the device, the file, the flags, `--set key=value`.
+the device, the file, the flags, `--set key=value`. A class that gives a group other defaults than
+the group's own, such as `loop: LoopSettings = LoopSettings(steps=5)`, keeps those that are not
+set, also where others of the group are.
 """
 
 import tomllib
@@ -57,7 +59,10 @@ def load(
         UserError: naming the place and the key of an unknown key or a bad value.
     """
     given = {key: value for key, value in (values or {}).items() if value is not None}
-    layers: list[Layer] = [("defaults", nested(defaults or {}))]
+    layers: list[Layer] = [
+        ("defaults", _group_defaults(kind)),
+        ("defaults", nested(defaults or {})),
+    ]
     if file is not None:
         layers.append((str(file), read_toml(file)))
     layers.append(("command line", nested(given)))
@@ -122,6 +127,15 @@ def to_toml(config: Config) -> str:
     Values that are None are left out. Read back, it gives the same configuration.
     """
     return "\n".join(_toml_lines(config, "")).strip() + "\n"
+
+
+def _group_defaults(kind: type[Config]) -> dict[str, Any]:
+    """Return what a class says of its groups, which pydantic forgets where one value is given."""
+    return {
+        name: field.default.model_dump()
+        for name, field in kind.model_fields.items()
+        if isinstance(field.default, Config)
+    }
 
 
 def _validate(kind: type[C], layers: Sequence[Layer]) -> C:

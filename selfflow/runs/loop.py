@@ -80,7 +80,8 @@ def fit(
         batches: a pure function of the batch's number. Step s takes numbers s·A·W to
             (s + 1)·A·W - 1, with A batches accumulated in each of W processes.
         optimizer: made by the caller for the parameters to be trained.
-        learning_rate: a pure function of the step.
+        learning_rate: a pure function of the step; a parameter group with an "lr_scale" takes it
+            times that.
         settings: steps, precision, intervals.
         run: where checkpoints and events go; None keeps nothing.
         title: beside the bar.
@@ -118,7 +119,7 @@ def fit(
         while not ended:
             step = result.steps
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step)
+                group["lr"] = learning_rate(step) * group.get("lr_scale", 1.0)
             terms = _update(state, data, step, settings)
 
             result.steps += 1

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from representation.heads import perceptron
-from representation.lars import Lars, lars_groups
+from representation.lars import Lars
 
 
 def lars_by_hand(
@@ -47,17 +46,6 @@ def test_steps_do_not_depend_on_the_scale_of_the_gradient():
         optimizer.step()
         results.append(weight.detach())
     torch.testing.assert_close(results[0], results[1])
-
-
-def test_biases_and_normalisation_are_left_alone():
-    head = perceptron(3, 8, 4)
-    adapted, plain = lars_groups([head])
-    assert [id(p) for p in adapted["params"]] == [id(head[0].weight), id(head[3].weight)]
-    assert {id(p) for p in plain["params"]} == {
-        id(p) for p in (head[0].bias, *head[1].parameters())
-    }
-    assert adapted["adapt"]
-    assert not plain["adapt"]
 
 
 def test_the_state_survives_saving():

@@ -57,6 +57,23 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
     assert settings.motion == Motion(zoom=1.5, shift=(3, 4))
 
 
+class Film(Config):
+    motion: Motion = Motion(zoom=1.5)
+    stage: Stage = Stage(name="film")
+
+
+class Double(Config):
+    film: Film = Film(motion=Motion(shift=(5, 6)))
+
+
+def test_a_class_says_what_a_group_holds_where_a_part_of_it_is_given() -> None:
+    settings = load(Film, overrides=["motion.shift=[3, 4]", "stage.motion.zoom=0.6"])
+    assert settings.motion == Motion(zoom=1.5, shift=(3, 4))
+    assert settings.stage == Stage(name="film", motion=Motion(zoom=0.6))
+    assert load(Film, defaults={"motion.zoom": 0.7}).motion.zoom == 0.7
+    assert load(Double, overrides=["film.stage.name='x'"]).film.motion == Motion(shift=(5, 6))
+
+
 def test_nothing_given_is_the_defaults() -> None:
     assert load(Settings) == Settings()
 

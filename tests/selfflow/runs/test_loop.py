@@ -87,6 +87,24 @@ def assert_same(a: Regression, b: Regression) -> None:
         assert torch.equal(x, y)
 
 
+def test_a_group_of_parameters_may_have_a_rate_of_its_own() -> None:
+    task = Regression()
+    first, last = task.network[0].weight, task.network[3].weight
+    before = first.detach().clone(), last.detach().clone()
+    groups = [{"params": [first], "lr_scale": 0.0}, {"params": [last], "lr_scale": 2.0}]
+    optimizer = torch.optim.SGD(groups)
+    fit(
+        task,
+        batches,
+        optimizer=optimizer,
+        learning_rate=lambda step: 0.1,
+        settings=LoopSettings(steps=2),
+    )
+    assert torch.equal(first, before[0])
+    assert not torch.equal(last, before[1])
+    assert optimizer.param_groups[1]["lr"] == 0.2
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_runs_of_five_steps_equal_one_of_ten(tmp_path: Path, accumulate: int) -> None:
     whole, expected = train(tmp_path / "whole", steps=10, accumulate=accumulate)
