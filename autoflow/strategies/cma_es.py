@@ -16,7 +16,7 @@ from autoflow.results import TrialResult
 from autoflow.space import Value, at, place, reflect
 from autoflow.strategies.job import Job
 from autoflow.strategies.start import start_job
-from autoflow.strategies.trials import outcome
+from autoflow.strategies.trials import by_key, outcome
 from selfflow.runs.errors import UserError
 from selfflow.runs.parameter import Parameter
 
@@ -54,18 +54,18 @@ class CmaEs:
         Raises:
             UserError: the package is missing.
         """
-        by_key = {trial.key: trial for trial in trials}
+        known = by_key(trials)
         start = start_job(self.space, self.spread, self.seed, 0)
-        if start.key not in by_key:
+        if start.key not in known:
             return start
         strategy, generation = self._begin(), 0
         while True:
             places = [strategy.ask() for _ in range(strategy.population_size)]
             keys = [f"cma-es-{generation}-{index}" for index in range(len(places))]
             for key, where in zip(keys, places, strict=True):
-                if key not in by_key:
+                if key not in known:
                     return Job(key, self._point(where))
-            told = [by_key[key] for key in keys]
+            told = [known[key] for key in keys]
             if any(trial.state == "running" for trial in told):
                 return None
             self._tell(strategy, places, told)

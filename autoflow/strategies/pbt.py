@@ -17,7 +17,7 @@ from pydantic import Field
 from autoflow.results import TrialResult
 from autoflow.space import Value, at, defaults, near, place, reflect
 from autoflow.strategies.job import Job
-from autoflow.strategies.trials import outcome
+from autoflow.strategies.trials import by_key, outcome
 from selfflow.random import chance, integers, key, purpose
 from selfflow.runs.config import Config
 from selfflow.runs.errors import UserError
@@ -75,11 +75,11 @@ class Pbt:
         Raises:
             UserError: no member of a generation reached its end.
         """
-        by_key = {trial.key: trial for trial in trials}
+        known = by_key(trials)
         members = range(self.settings.members)
         before: dict[int, TrialResult] = {}
         for generation in itertools.count():
-            turns = {member: by_key.get(_key(member, generation)) for member in members}
+            turns = {member: known.get(_key(member, generation)) for member in members}
             for member in sorted(members, key=lambda m: outcome(before[m]) if before else m):
                 if turns[member] is None:
                     return self._turn(member, generation, before)

@@ -49,7 +49,10 @@ class Tpe:
 
     def _sample(self, known: list[FrozenTrial], seed: int) -> dict[str, Any]:
         sampler = optuna.samplers.TPESampler(
-            multivariate=True, constant_liar=True, n_startup_trials=0, seed=seed
+            multivariate=True,
+            constant_liar=True,
+            n_startup_trials=0,
+            seed=seed,
         )
         asking = optuna.trial.create_trial(state=TrialState.RUNNING)
         study = optuna.create_study(storage=_Snapshot(known), direction="minimize")

@@ -12,6 +12,14 @@ def next_number(trials: Sequence[TrialResult]) -> int:
     return 1 + max((int(trial.key.rpartition("-")[2]) for trial in trials), default=-1)
 
 
+def by_key(trials: Sequence[TrialResult]) -> dict[str, TrialResult]:
+    """Return the trials by their keys.
+
+    Two workers may begin the same job at the same time; the later one of them withdraws.
+    """
+    return {trial.key: trial for trial in reversed(trials)}
+
+
 def outcome(trial: TrialResult) -> tuple[int, int, float]:
     """Return what an ended trial is sorted by, the best first.
 
