@@ -10,6 +10,7 @@ from autoflow.chain import run_chain
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
+from autoflow.objective import METRICS
 from autoflow.preview import gallery, preview
 from autoflow.search_run import estimate, rebuild_report, run_search, stored_settings
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
@@ -25,6 +26,7 @@ from selfflow.runs.config import flatten, load
 from selfflow.runs.devices import keep_freed_memory, pick_device
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run, default_run_path
+from selfflow.runs.wording import counted
 
 _PATH = click.Path(path_type=Path)
 
@@ -62,7 +64,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--target", help="Name or path of the video to learn for.")
-@click.option("--metric", type=click.Choice(["s-af", "aepe"]), help="What is minimised.")
+@click.option("--metric", type=click.Choice(METRICS), help="What is minimised.")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in all.")
 @click.option("--workers", type=click.IntRange(min=1), help="Trials at the same time.")
 @click.option("--storage", help="Optuna storage URL; by default SQLite in the run folder.")
@@ -163,7 +165,9 @@ def render(
 ) -> None:
     """Write rendered pairs and their flow to disk."""
     sets = [_changed(each, common) for each in read_sets(hyperparameters)]
-    common.announce(sets[0], [f"{count} pairs of {size[0]}x{size[1]} to {out} ({layout} layout)"])
+    common.announce(
+        sets[0], [f"{counted(count, 'pair')} of {size[0]}x{size[1]} to {out} ({layout} layout)"]
+    )
     keep_freed_memory()
     written = write_set(
         sets,
@@ -202,7 +206,7 @@ def preview_command(
     bank = _photographs(photographs)
     read = [read_hyperparameters(hyperparameters)] if as_gallery else read_sets(hyperparameters)
     sets = [_changed(each, common) for each in read]
-    shown = "Each shape and effect" if as_gallery else f"{count} samples"
+    shown = "Each shape and effect" if as_gallery else counted(count, "sample")
     common.announce(sets[0], [f"{shown} at {size[0]}x{size[1]}, on one sheet: {out}"])
     if as_gallery:
         image = gallery(sets[0], size=size, seed=seed, device=device, photographs=bank)

@@ -2,12 +2,13 @@
 
 Ω_S-AF = w₁ photometric + w₂ smoothness + w₃ distillation (Huang et al., CVPR 2023) sees no label.
 Ω_AF = AEPE (Sun et al., CVPR 2021) is for targets whose flow is known. Where it is, AEPE is
-recorded beside Ω_S-AF, and never enters it.
+recorded beside Ω_S-AF, and never enters it. Each term of Ω_S-AF can be minimised alone, to see what
+the others are good for: smoothness alone is lowest where a network sees no motion at all.
 """
 
 import math
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -16,23 +17,40 @@ from pydantic import Field
 from autoflow.pairs import TargetPairs
 from selfflow.losses import masked_mean_each
 from selfflow.metrics import endpoint_error
-from selfflow.objective import FlowNetwork, ObjectiveSettings, evaluating, measure
+from selfflow.objective import (
+    FlowNetwork,
+    ObjectiveSettings,
+    evaluating,
+    measure,
+    weighted_sum,
+)
 from selfflow.pairs import Pairs
 from selfflow.runs.config import Config
 from selfflow.runs.errors import UserError
+
+METRICS = ("s-af", "aepe", "photometric", "smoothness", "distillation")
+TERMS = ("photometric", "smoothness", "distillation")  # those that have a weight
 
 
 class Metric(Config):
     """What is minimised, and how it is measured."""
 
-    name: Literal["s-af", "aepe"] = Field(
-        "s-af", description="s-af: self-supervised terms; aepe: endpoint error, needs known flow"
+    name: Literal["s-af", "aepe", "photometric", "smoothness", "distillation"] = Field(
+        "s-af",
+        description="s-af: self-supervised terms; aepe: endpoint error, needs known flow; or one "
+        "term alone",
     )
     iterations: int = Field(
         12, ge=1, description="of RAFT when it is measured; the last one counts"
     )
     batch_size: int = Field(4, ge=1, description="pairs that are measured at once")
     terms: ObjectiveSettings = ObjectiveSettings()
+
+    def objective(self) -> ObjectiveSettings:
+        """Return the terms with the weights that they have in Ω: of one term alone 1, and 0."""
+        if self.name not in TERMS:
+            return self.terms
+        return self.terms.model_copy(update={term: float(term == self.name) for term in TERMS})
 
 
 @dataclass(frozen=True)
@@ -69,28 +87,68 @@ def check_metric(metric: Metric, pairs: TargetPairs) -> None:
     """Raise UserError if `metric` needs flow that the target does not know."""
     if metric.name == "aepe" and not pairs.has_flow:
         raise UserError(
-            f"--metric aepe needs a target with known flow, {pairs.target} has none; use s-af"
+            f"--metric aepe needs a target with known flow, {pairs.target.name} has none; use s-af"
         )
 
 
 @torch.no_grad()
+def measure_each(
+    network: FlowNetwork, pairs: TargetPairs, metric: Metric
+) -> dict[str, torch.Tensor]:
+    """Return Ω and its raw terms for each pair, `(N,)` float64 on the CPU, in the list's order.
+
+    Keys: those of `Measurement` but `step`. `aepe` is NaN for pairs whose flow is not known. All
+    terms are measured, whatever their weights, so that others can be tried afterwards. The network
+    is in eval mode while it is measured.
+    """
+    objective = metric.objective()
+    # A term without weight would not be measured.
+    measured = objective.model_copy(update={"distillation": 1.0})
+    values: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for batch in pairs.batches(metric.batch_size):
+        terms = measure(network, batch, measured, metric.iterations)
+        del terms["objective"]
+        terms["aepe"] = _endpoint_errors(network, batch, metric.iterations)
+        for name, each in terms.items():
+            values[name].append(each.double().cpu())
+    found = {name: torch.cat(each) for name, each in values.items()}
+    omega = found["aepe"] if metric.name == "aepe" else weighted_sum(found, objective)
+    return {"omega": omega, **found}
+
+
 def measure_target(
     network: FlowNetwork, pairs: TargetPairs, metric: Metric, step: int = 0
 ) -> Measurement:
-    """Return Ω of `network` on the stored pairs; the network is in eval mode while measured."""
-    values: dict[str, list[torch.Tensor]] = defaultdict(list)
-    for batch in pairs.batches(metric.batch_size):
-        terms = measure(network, batch, metric.terms, metric.iterations)
-        if batch.flow is not None:
-            terms["aepe"] = _endpoint_errors(network, batch, metric.iterations)
-        for name, each in terms.items():
-            values[name].append(each.double().cpu())
-    means = {name: float(torch.cat(each).mean()) for name, each in values.items()}
-    self_supervised, aepe = means.pop("objective"), means.pop("aepe", None)
-    if metric.name == "aepe" and aepe is None:
+    """Return the means of `measure_each` over the stored pairs, of AEPE over those with known flow.
+
+    Raises:
+        ValueError: the metric is AEPE, and no flow is known.
+    """
+    each = measure_each(network, pairs, metric)
+    means = {name: float(values.mean()) for name, values in each.items() if name != "aepe"}
+    known = each["aepe"][~each["aepe"].isnan()]
+    aepe = float(known.mean()) if len(known) else None
+    measured = Measurement(step=step, **means, aepe=aepe)
+    if metric.name != "aepe":
+        return replace(measured, omega=weighted(measured, metric.objective()))
+    if aepe is None and not pairs.has_flow:
         raise ValueError("the metric is AEPE, and the pairs have no flow")
-    omega = aepe if metric.name == "aepe" and aepe is not None else self_supervised
-    return Measurement(step=step, omega=omega, aepe=aepe, **means)
+    return replace(measured, omega=math.nan if aepe is None else aepe)
+
+
+def weighted(measurement: Measurement, objective: ObjectiveSettings) -> float:
+    """Return Ω of a measurement's raw terms with the weights of `objective`.
+
+    Only the weights and `charge_uncovered` matter: what is charged, the masks and the order of
+    smoothness are those with which the terms were measured.
+    """
+    charged = objective.charge_uncovered
+    photometric = measurement.photometric_charged if charged else measurement.photometric
+    return (
+        objective.photometric * photometric
+        + objective.smoothness * measurement.smoothness
+        + objective.distillation * measurement.distillation
+    )
 
 
 def is_finite(measurement: Measurement) -> bool:
@@ -100,10 +158,11 @@ def is_finite(measurement: Measurement) -> bool:
 
 
 def _endpoint_errors(network: FlowNetwork, batch: Pairs, iterations: int) -> torch.Tensor:
-    """Return each pair's mean endpoint error over known pixels, `(B,)`."""
-    assert batch.flow is not None
+    """Return each pair's mean endpoint error over known pixels, `(B,)`; NaN where none is known."""
+    if batch.flow is None:
+        return torch.full((len(batch),), math.nan)
     with evaluating(network):
         flow, _ = network.bidirectional(batch.image1, batch.image2, iterations)
     error = endpoint_error(flow, batch.flow)
     valid = torch.ones_like(error, dtype=torch.bool) if batch.valid is None else batch.valid
-    return masked_mean_each(error, valid)
+    return masked_mean_each(error, valid).where(valid.flatten(1).any(1), math.nan)

@@ -1,13 +1,15 @@
 """The fixed list of a target's frame pairs on which every trial of a search is measured."""
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from pydantic import Field
 
+from autoflow.coverage import covering, motions
 from selfflow.frames import FrameCache, PairAddress, find_pairs, pairs_from_json, spread
 from selfflow.pairs import Pairs
 from selfflow.runs.config import Config
@@ -15,13 +17,15 @@ from selfflow.runs.errors import UserError
 from selfflow.runs.run import read_json, write_text
 from selfflow.video import Target
 
+SHORTEST = 32  # px; of smaller frames nothing is left where networks and masks look
+
 
 class PairSettings(Config):
     """Which pairs of a target are measured."""
 
-    count: int = Field(100, ge=1, description="pairs, spread over the target")
+    count: int = Field(100, ge=1, description="pairs that cover the target")
     gap: int = Field(1, ge=1, description="frames from the first of a pair to the second")
-    side: int = Field(384, ge=32, description="short side to which frames are reduced, px")
+    side: int = Field(384, ge=SHORTEST, description="short side to which frames are reduced, px")
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,56 @@ class TargetPairs:
 
     Attributes:
         target: whose frames.
-        addresses: the list.
-        side: short side of the frames in pixels.
+        covering: the list, in an order in which the first ones, however many, cover the target.
+        motions: how far the pixels of each move in the mean, px of the stored list's frames.
+        side: short side to which frames are reduced, px.
+        caches: of frames, by short side; of these pairs and of others that are some of them.
         device: where batches are made.
     """
 
-    target: str
-    addresses: Sequence[PairAddress]
+    target: Target
+    covering: Sequence[PairAddress]
+    motions: Mapping[PairAddress, float]
     side: int
-    cache: FrameCache
+    caches: dict[int, FrameCache] = field(default_factory=dict, compare=False)
     device: torch.device | str = "cpu"
 
     def __len__(self) -> int:
-        return len(self.addresses)
+        return len(self.covering)
+
+    @property
+    def addresses(self) -> list[PairAddress]:
+        """The list by sequence, then by time: the order of batches and measurements."""
+        return sorted(self.covering)
+
+    @property
+    def cache(self) -> FrameCache:
+        """The frames, as they are measured."""
+        return self.caches.setdefault(self.side, FrameCache(self.target, self.side))
 
     @property
     def has_flow(self) -> bool:
         """Whether the flow of at least one of the pairs is known."""
-        return any(_known(self.cache.target, address) for address in self.addresses)
+        return any(_known(self.target, address) for address in self.covering)
+
+    @property
+    def digest(self) -> str:
+        """A short name of the list: two searches of the same one measure the same pairs."""
+        return hashlib.sha256(_content(self).encode()).hexdigest()[:12]
+
+    def at(self, pairs: float, side: float) -> "TargetPairs":
+        """Return a cheaper list for a lower rung: the same for every trial, process and host.
+
+        Args:
+            pairs: share of the pairs, in (0, 1]; a larger share holds all of a smaller one's, and
+                each covers the target as well as so few can. At least one is left.
+            side: share of the short side, in (0, 1]; at least the shortest of `PairSettings`.
+        """
+        if not (0 < pairs <= 1 and 0 < side <= 1):
+            raise ValueError(f"shares are above 0 and at most 1, got {pairs:g} and {side:g}")
+        count = max(1, round(pairs * len(self)))
+        reduced = max(min(SHORTEST, self.side), round(side * self.side))
+        return replace(self, covering=self.covering[:count], side=reduced)
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """Yield all pairs in order, at most `size` in a batch.
@@ -72,7 +108,7 @@ def choose_pairs(
     labelled: bool = False,
     device: torch.device | str = "cpu",
 ) -> TargetPairs:
-    """Choose pairs that move and are of one shot, spread over the sequences and over time.
+    """Choose pairs that move and are of one shot and that cover sequences and motion (`covering`).
 
     Args:
         target: whose frames.
@@ -82,21 +118,26 @@ def choose_pairs(
             not even the choice knows of labels.
         device: where batches are made.
     """
-    addresses = find_pairs(target, settings.gap, limit=4 * settings.count, seed=seed)
+    # Twice as many as are wanted, to choose by their motion; some of those looked at are unfit.
+    usable = find_pairs(target, settings.gap, limit=4 * settings.count, seed=seed)
     if labelled:
-        addresses = [address for address in addresses if _known(target, address)]
-        if not addresses:
+        usable = [address for address in usable if _known(target, address)]
+        if not usable:
             raise UserError(f"target {target.name}: no flow is known; --metric aepe needs it")
-    chosen = spread(addresses, settings.count, seed)
-    return _open(target, chosen, settings.side, device)
+    candidates = spread(usable, 2 * settings.count, seed)
+    cache = FrameCache(target, settings.side)
+    moved = dict(zip(candidates, motions(cache, candidates), strict=True))
+    chosen = covering(moved, settings.count, seed)
+    moved = {address: moved[address] for address in chosen}
+    return TargetPairs(target, chosen, moved, settings.side, {settings.side: cache}, device)
 
 
 def write_pairs(path: Path, pairs: TargetPairs) -> None:
-    """Write the list as JSON: target, short side and [sequence, first frame, second frame]s."""
-    content = {"target": pairs.target, "side": pairs.side}
-    lines = ",\n  ".join(json.dumps(list(address)) for address in pairs.addresses)
-    head = json.dumps(content)[1:-1]
-    write_text(path, f'{{{head}, "pairs": [\n  {lines}\n]}}\n')
+    """Write the list as JSON: target, short side and [sequence, first, second frame, motion]s.
+
+    They are written in the order in which the first ones cover the target.
+    """
+    write_text(path, _content(pairs))
 
 
 def read_pairs(path: Path, target: Target, device: torch.device | str = "cpu") -> TargetPairs:
@@ -104,17 +145,25 @@ def read_pairs(path: Path, target: Target, device: torch.device | str = "cpu") -
     content = read_json(path)
     try:
         name, side, items = content["target"], int(content["side"]), content["pairs"]
-    except (ValueError, KeyError, TypeError):
+        moved = [float(item[3]) for item in items]
+        addresses = [item[:3] for item in items]
+    except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(f"{path}: not a list of pairs") from None
     if name != target.name:
         raise UserError(f"{path}: made for target {name}, not {target.name}")
-    return _open(target, pairs_from_json(items, str(path)), side, device)
+    listed = pairs_from_json(addresses, str(path))
+    if not listed:
+        raise UserError(f"{path}: lists no pair")
+    return TargetPairs(
+        target, tuple(listed), dict(zip(listed, moved, strict=True)), side, device=device
+    )
 
 
-def _open(
-    target: Target, addresses: Sequence[PairAddress], side: int, device: torch.device | str
-) -> TargetPairs:
-    return TargetPairs(target.name, tuple(addresses), side, FrameCache(target, side), device)
+def _content(pairs: TargetPairs) -> str:
+    head = json.dumps({"target": pairs.target.name, "side": pairs.side})[1:-1]
+    items = ([*address, pairs.motions[address]] for address in pairs.covering)
+    lines = ",\n  ".join(json.dumps(item) for item in items)
+    return f'{{{head}, "pairs": [\n  {lines}\n]}}\n'
 
 
 def _known(target: Target, address: PairAddress) -> bool:
