@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from representation.collapse import spread
 from representation.correspondence import View, correspondence
@@ -22,15 +22,14 @@ from representation.encoder import Encoder, cell_positions, read_features
 from representation.heads import perceptron
 from representation.method import Frames, Method
 from representation.models import initialise
-from representation.momentum import follow, target_of
 from representation.optimizer import parameter_groups
 from representation.settings import PretrainSettings
+from representation.siamese import Siamese
 from representation.views import draw_crops, make_view
 from selfflow.flow import pixel_grid, sample, visible_by_consistency
 from selfflow.losses import masked_mean
 from selfflow.random import purpose
 from selfflow.runs.config import Config
-from selfflow.runs.schedule import cosine
 
 
 class FlowESettings(Config):
@@ -103,23 +102,20 @@ class FlowE(Method):
         self.encoder = Encoder(settings.encoder.architecture, settings.encoder.stride)
         initialise(self.encoder, settings.encoder.init)
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
-        self.online = nn.ModuleDict({"encoder": self.encoder, "projector": projector}).to(device)
         self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)
-        self.target = target_of(self.online)
-        self.modules = {
-            "online": self.online,
-            "predictor": self.predictor,
-            "target": self.target,
-        }
+        self.siamese = Siamese(
+            self.encoder,
+            {"projector": projector},
+            momentum=own.momentum,
+            steps=settings.loop.steps,
+            device=device,
+        )
+        self.modules = {**self.siamese.modules, "predictor": self.predictor}
         self.latest: ViewPair | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return encoder, projector and predictor; the target is moved by `after_step`."""
-        return parameter_groups([self.online, self.predictor])
-
-    def momentum(self, step: int) -> float:
-        """Return the target's momentum after `step`, BYOL's half cosine up to 1."""
-        return cosine(step, self.settings.loop.steps, self.settings.flowe.momentum, 1.0)
+        return parameter_groups([self.siamese.online, self.predictor])
 
     @torch.no_grad()
     def prepare(self, frames: Frames) -> ViewPair:
@@ -166,26 +162,19 @@ class FlowE(Method):
         return {name: torch.stack([way[name] for way in ways]).mean() for name in ways[0]}
 
     def _one_way(self, view1: View, view2: View, match: Match) -> dict[str, Tensor]:
-        prediction = self.predictor(self._project(self.online, view1.images))
-        with torch.no_grad():
-            projection = self._project(self.target, view2.images)
-        if self.settings.flowe.dense:
+        dense = self.settings.flowe.dense
+        prediction = self.predictor(self.siamese.project(view1.images, pooled=not dense))
+        projection = self.siamese.project_target(view2.images, pooled=not dense)
+        if dense:
             loss = equivariance_loss(prediction, projection, match, self.encoder.stride)
         else:
             loss = distance(prediction, projection).mean()
         valid = match.valid.float().mean()
         return {"loss": loss, "spread": spread(projection), "valid": valid}
 
-    def _project(self, network: nn.ModuleDict, images: Tensor) -> Tensor:
-        features = network["encoder"](images)
-        if not self.settings.flowe.dense:
-            features = features.mean((2, 3), keepdim=True)
-        projected: Tensor = network["projector"](features)
-        return projected
-
     def after_step(self, step: int) -> None:
         """Let the target follow the online network, after the optimiser's step as in BYOL."""
-        follow(self.target, self.online, self.momentum(step))
+        self.siamese.follow(step)
 
     def pictures(self) -> dict[str, Tensor]:
         """Return the latest batch's first pair: view 1, view 2, and view 2 as seen from view 1.
