@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from autoflow.pairs import TargetPairs, choose_pairs
+from autoflow.pairs import TargetPairs, choose_pairs, read_pairs, write_pairs
 from autoflow.search_run import run_search
 from autoflow.search_settings import Base, SearchSettings, Trials
 from benchmarks.evidence.pool import SEARCH
@@ -53,18 +53,20 @@ def stored_recipe(path: Path) -> Recipe:
 
 
 def open_targets(
-    recipe: Recipe, data_root: Path | None, device: torch.device
+    recipe: Recipe, path: Path, data_root: Path | None, device: torch.device
 ) -> dict[str, TargetPairs]:
-    """Return the pairs that are measured, all of known flow, so that Ω and AEPE are of the same.
+    """Return the pairs that are measured, chosen once and stored in the run folder.
 
-    The search sees the first target alone, chooses its own pairs and reads no label.
+    All are of known flow, so that Ω and AEPE are of the same ones. The search sees the first target
+    alone, chooses its own pairs and reads no label.
     """
-    return {
-        each.name: choose_pairs(
-            open_target(each.name, data_root), each.pairs, labelled=True, device=device
-        )
-        for each in recipe.targets
-    }
+    found: dict[str, TargetPairs] = {}
+    for each in recipe.targets:
+        file, target = path / f"pairs-{each.name}.json", open_target(each.name, data_root)
+        if not file.exists():
+            write_pairs(file, choose_pairs(target, each.pairs, labelled=True, device=device))
+        found[each.name] = read_pairs(file, target, device)
+    return found
 
 
 def run_experiment(
@@ -88,7 +90,7 @@ def run_experiment(
     """
     deadline = NEVER if budget is None else time.time() + budget
     with Run.open(path, KIND, recipe, may_differ={"device"}):
-        targets = open_targets(recipe, data_root, device)
+        targets = open_targets(recipe, path, data_root, device)
         try:
             for part in (noise(recipe), ranking(recipe)):
                 _train_all(part, recipe, path, targets, device, deadline)
@@ -146,8 +148,15 @@ def search(
     recipe: Recipe, path: Path, device: torch.device, data_root: Path | None, deadline: float
 ) -> None:
     """Search on the first target, without labels; OutOfTime if the trials are not all done."""
-    budget = None if deadline == NEVER else max(1.0, deadline - time.time())
+    budget = None if deadline == NEVER else deadline - time.time()
+    if budget is not None and budget <= 0:
+        raise OutOfTime
     settings = search_settings(recipe, data_root, budget)
-    found = run_search(settings, path / SEARCH, device, train=False)
+    try:
+        found = run_search(settings, path / SEARCH, device, train=False)
+    except UserError:
+        if time.time() < deadline:
+            raise
+        raise OutOfTime from None  # with no trial complete there is nothing to conclude
     if found.results["trials"] < recipe.trials:
         raise OutOfTime

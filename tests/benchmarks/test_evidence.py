@@ -17,6 +17,7 @@ from benchmarks.evidence.report import paste, to_csv
 from benchmarks.evidence.trainings import Training, comparison, noise, ranking
 from selfflow.runs.config import flatten
 from selfflow.runs.errors import UserError
+from selfflow.runs.run import read_table
 
 TINY = (
     'targets=[{name="sample", pairs={count=2, side=32}}]',
@@ -157,6 +158,7 @@ def test_all_four_parts_stopped_and_gone_on_with(tmp_path):
         }
 
     assert values(parts) == values(whole)
+    assert read_table(whole / "pairs-sample.json") == read_table(parts / "pairs-sample.json")
     before = {file: file.stat().st_mtime_ns for file in (parts / "trainings").iterdir()}
     assert command(parts, "--report-only").exit_code == 0
     assert command(parts).exit_code == 0
