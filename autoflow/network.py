@@ -22,13 +22,15 @@ from autoflow.train import (
     read_photographs,
     train_on_scenes,
 )
-from selfflow.models import load_network, save
+from selfflow.models import load_network
 from selfflow.raft import RAFT
 from selfflow.runs.config import flatten
 from selfflow.runs.devices import pick_device
 from selfflow.runs.loop import Result
 from selfflow.runs.run import Run
+from selfflow.runs.wording import counted
 from selfflow.stage_config import StageConfig
+from selfflow.stage_parts import keep_network
 
 # Not the scenes that trials are trained on, nor those of the base network.
 FINAL_SCENES = 2_000_003
@@ -101,8 +103,7 @@ def make_network(
         title=f"Training {settings.name}",
     )
     metadata = describe(settings, result)
-    save(run.path / "network.safetensors", network, metadata)
-    path = save(settings.name, network, metadata)
+    path = keep_network(run, settings.name, network, metadata)
     summary = {"model": settings.name, "path": str(path), "steps": result.steps}
     run.write_json("results.json", summary | {"seconds": result.seconds, **result.means})
     return Trained(network, path, result)
@@ -134,7 +135,7 @@ class NetworkTraining:
         sets = read_sets(settings.hyperparameters, settings.top)
         cost = measure_cost(sets, training, self.device)
         return [
-            f"{len(sets)} sets of {settings.hyperparameters} on {self.device}: "
+            f"{counted(len(sets), 'set')} of {settings.hyperparameters} on {self.device}: "
             f"{training.describe()}",
             optimisation.loop.describe(optimisation.batch_size),
             f"Estimate: {cost.describe(optimisation.loop.steps)}",

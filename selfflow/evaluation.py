@@ -14,6 +14,7 @@ from selfflow.metrics import DEFINITIONS, GROUPS, Tally
 from selfflow.models import FlowModel
 from selfflow.objective import evaluating
 from selfflow.runs.progress import track
+from selfflow.runs.wording import counted
 from selfflow.warm_start import FlowInTurn
 
 _COLUMNS = ("EPE", "EPE img", "Fl", "Fl img", "< 1px", "< 3px", "< 5px", "angle", "WAUC", "share")
@@ -87,7 +88,7 @@ class Evaluation:
         pooled, per_image = tally.pooled(), tally.per_image()
         count = len(tally.totals)
         table = Table(
-            title=f"{self.model} on {part}: {count} pair{'s' if count > 1 else ''}",
+            title=f"{self.model} on {part}: {counted(count, 'pair')}",
             caption=" ".join((_CAPTION, *_legend(pooled), *self._started())),
             caption_justify="left",
             box=box.SIMPLE_HEAD,
@@ -113,7 +114,7 @@ class Evaluation:
         if self.warm_started is None:
             return []
         pairs = sum(map(len, self.names.values()))
-        return [f"Warm start: {self.warm_started} of all {pairs} pairs."]
+        return [f"Warm start: {self.warm_started} of all {counted(pairs, 'pair')}."]
 
 
 def _legend(groups: Iterable[str]) -> list[str]:

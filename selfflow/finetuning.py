@@ -14,7 +14,7 @@ from selfflow.labelled import LabelledPair
 from selfflow.losses import masked_mean
 from selfflow.metrics import endpoint_error, outlier
 from selfflow.mixture import Division, MixedBatches, Source, divide
-from selfflow.models import load_network, save
+from selfflow.models import load_network
 from selfflow.objective import evaluating
 from selfflow.pairs import Pairs
 from selfflow.raft import RAFT
@@ -25,8 +25,15 @@ from selfflow.runs.errors import UserError
 from selfflow.runs.loop import LoopSettings, Result, fit
 from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run, read_table
+from selfflow.runs.wording import counted
 from selfflow.stage_config import StageConfig
-from selfflow.stage_parts import seconds_a_step
+from selfflow.stage_parts import (
+    counted_pairs,
+    measured_before,
+    seconds_a_step,
+    sizes,
+    store_results,
+)
 from selfflow.supervised import Size, Supervised, TrainSettings, adamw
 from selfflow.unsupervised import freeze_batch_norm
 
@@ -111,14 +118,14 @@ class FineTuning:
         step = seconds_a_step(task, self._noise(), 0, loop, self.device)
         shares = self._batches().shares
         mix = [
-            f"{division.source.title} {share / sum(shares):.1%} ({len(division.trained)} pairs)"
+            f"{division.source.title} {share / sum(shares):.1%} "
+            f"({counted(len(division.trained), 'pair')})"
             for division, share in zip(self.data, shares, strict=True)
         ]
         return [
             f"{self.network.architecture} from {config.init}, with labels, {self.device}",
             f"data: {', '.join(mix)}",
-            f"crops of {config.crop[0]}x{config.crop[1]}, {config.iterations} iterations, "
-            + loop.describe(config.batch_size),
+            sizes(config.crop, config.iterations, loop, config.batch_size),
             f"at most {format_duration(step * loop.steps * loop.accumulate)} "
             f"({step:.2g} s a step), {peak_memory(self.device) / 2**30:.1f} GiB of memory",
         ]
@@ -127,11 +134,9 @@ class FineTuning:
         """Train, measure before and after, save the network; return the results."""
         config = self.config
         self._check_same_pairs(run)
-        before = self._measured_before(run)
+        before = measured_before(run, self._measure)
         result = self._fit(run)
-        results: dict[str, Any] = {
-            "target": self.made_for,
-            "init": config.init,
+        found = {
             "data": [division.source.title for division in self.data],
             "title": self._title(),
             "pairs": {
@@ -140,14 +145,13 @@ class FineTuning:
             },
             "before": before,
             "after": self._measure(),
-            "steps": result.steps,
-            "seconds": result.seconds,
-            "skipped": result.skipped,
         }
-        if rank() == 0:
-            results["model"] = str(save(config.name, self.network, self._about(result)))
-            run.write_json("results.json", results)
-        return results
+        about = {
+            "target": self.made_for,
+            "labels": True,
+            "data": [f"{source.weight:g} x {source.title}" for source in config.data],
+        }
+        return store_results(run, config, self.network, result, found, about)
 
     def _fit(self, run: Run) -> Result:
         return fit(
@@ -165,25 +169,12 @@ class FineTuning:
         data = [(division.source, division.trained) for division in self.data]
         return MixedBatches(data, config.seed, config.batch_size, config.crop, self.device)
 
-    def _about(self, result: Result) -> dict[str, Any]:
-        """Return what is stored with the network."""
-        target = {"target": self.made_for} if self.made_for else {}
-        return target | {
-            "made_by": "selfflow train --stage supervised",
-            "labels": True,
-            "data": [f"{source.weight:g} x {source.title}" for source in self.config.data],
-            "init": self.config.init,
-            "seed": self.config.seed,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 1),
-        }
-
     def _title(self) -> str:
         parts = []
         for division in self.data:
             seen = set(division.measured) & set(division.trained)
-            kind = "pairs trained on" if seen else "held-out pairs"
-            parts.append(f"{len(division.measured)} {kind} of {division.source.title}")
+            measured = counted_pairs(len(division.measured), trained_on=bool(seen))
+            parts.append(f"{measured} of {division.source.title}")
         return f"means over images: {', '.join(parts)}"
 
     def _check_same_pairs(self, run: Run) -> None:
@@ -201,16 +192,6 @@ class FineTuning:
                 raise UserError(f"the data are no longer those that {listed} lists")
         elif rank() == 0:
             run.write_json(listed.name, pairs)
-
-    def _measured_before(self, run: Run) -> dict[str, float]:
-        """Return how the first network does; a continued run reads what it once measured."""
-        path = run.path / "before.json"
-        if path.exists():
-            return read_table(path)
-        before = self._measure()
-        if rank() == 0:
-            run.write_json(path.name, before)
-        return before
 
     def _measure(self) -> dict[str, float]:
         iterations = self.config.iterations

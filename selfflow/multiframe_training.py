@@ -8,15 +8,13 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, PositiveInt
 
-from selfflow.augment import Augmentation
 from selfflow.frames import FrameBatches, FrameCache, PairAddress, fit_size, pairs_from_json
-from selfflow.models import save
-from selfflow.multiframe import LabelSettings, Motions, find_motions, fit_motion
+from selfflow.multiframe import Motions, find_motions, fit_motion
+from selfflow.multiframe_config import MultiframeConfig
 from selfflow.multiframe_labels import (
     LabelBatches,
     LabelStore,
@@ -25,75 +23,30 @@ from selfflow.multiframe_labels import (
     label_all,
     triplets_from_json,
 )
-from selfflow.objective import ObjectiveSettings, evaluating
+from selfflow.objective import evaluating
 from selfflow.pairs import Pairs
 from selfflow.raft import RAFT
 from selfflow.random import key
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank
-from selfflow.runs.loop import LoopSettings, Result, fit
+from selfflow.runs.loop import Result, fit
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, read_table
-from selfflow.stage_config import StageConfig
-from selfflow.stage_parts import first_network, seconds_a_step
-from selfflow.supervised import Size, Supervised, TrainSettings, adamw
+from selfflow.runs.wording import counted
+from selfflow.stage_parts import (
+    counted_pairs,
+    first_network,
+    measured_before,
+    seconds_a_step,
+    sizes,
+    store_results,
+)
+from selfflow.supervised import Supervised, adamw
 from selfflow.training import divide, measure_pairs
-from selfflow.unsupervised import SelfSupervision
-from selfflow.unsupervised_config import SMURF_AUGMENTATION, UnsupervisedConfig
 from selfflow.video import Target, open_target
 
 TIMED_STEPS = 5  # of the small networks, to tell how long all of them take
-
-
-class MultiframeConfig(StageConfig, TrainSettings):
-    """A training on what three frames tell. The defaults are SMURF's, for a GPU."""
-
-    stage: Literal["multiframe"] = "multiframe"
-    name: str = Field("s-af-mf", description="of the result in the model store")
-    loop: LoopSettings = LoopSettings(steps=30_000, precision="bfloat16")
-    batch_size: int = Field(8, ge=1, description="pairs in a batch")
-    crop: Size = Field((368, 496), description="height and width of crops, px")
-    learning_rate: float = Field(2e-4, gt=0, description="peak")
-    schedule: Literal["one_cycle", "constant_then_halve", "constant"] = Field(
-        "constant_then_halve",
-        description="5 % warm-up then linear to zero; SMURF's: halved in the last sixth; no change",
-    )
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
-    short_side: int | None = Field(
-        None, ge=16, description="frames are reduced to this shorter side, px"
-    )
-    gaps: tuple[PositiveInt, ...] = Field(
-        (1,), min_length=1, description="frames from one of a triplet to the next"
-    )
-    triplets: int = Field(10_000, ge=2, description="at most so many, spread over the target")
-    held_out: int = Field(32, ge=1, description="pairs that are only measured")
-    labels: LabelSettings = LabelSettings()
-    augmentation: Augmentation = SMURF_AUGMENTATION
-    # Only measured, before and after: labels are what is learned from.
-    objective: ObjectiveSettings = ObjectiveSettings()
-
-
-DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Two cores are done within 10 minutes.
-    "cpu": {
-        "loop.steps": 150,
-        "loop.precision": "float32",
-        "loop.log_every": 10,
-        "loop.pictures_every": 50,
-        "batch_size": 2,
-        "crop": (128, 160),
-        "iterations": 6,
-        "short_side": 160,
-        "triplets": 100,
-        "held_out": 6,
-        "labels.iterations": 12,
-        "labels.pairs_at_once": 1,
-        "labels.batch_size": 8,
-        "labels.fit.steps": 400,
-        "labels.fit.stride": 4,
-    }
-}
 
 
 @dataclass
@@ -126,10 +79,9 @@ class MultiframeTraining:
         step = self._seconds_a_step()
         return [
             f"{self.network.architecture} from {config.init} on {config.target}, {self.device}",
-            f"labels of at most {count} triplets of {size[0]}x{size[1]}: "
+            f"labels of at most {counted(count, 'triplet')} of {size[0]}x{size[1]}: "
             f"about {format_duration(labelling)}, up to {bytes_stored / 2**30:.2g} GiB on disk",
-            f"crops of {config.crop[0]}x{config.crop[1]}, {config.iterations} iterations, "
-            + loop.describe(config.batch_size),
+            sizes(config.crop, config.iterations, loop, config.batch_size),
             f"after the labels at most {format_duration(step * loop.steps * loop.accumulate)} "
             f"({step:.2g} s a step), {peak_memory(self.device) / 2**30:.1f} GiB of memory",
         ]
@@ -139,7 +91,7 @@ class MultiframeTraining:
         config = self.config
         cache = FrameCache(self.target, config.short_side)
         triplets, held_out = self._triplets(run)
-        before = self._measured_before(run, cache, held_out)
+        before = measured_before(run, lambda: self._measure(cache, held_out))
         store = LabelStore(run.path / "labels")
         with evaluating(self.network):
             label_all(
@@ -154,11 +106,9 @@ class MultiframeTraining:
         result = self._fit(run, cache, store, triplets)
         shares = [store.share(number) for number in range(len(triplets))]
         trained = {triplet.pairs[1] for triplet in triplets}
-        kind = "pairs trained on" if trained.issuperset(held_out) else "held-out pairs"
-        results: dict[str, Any] = {
-            "target": config.target,
-            "init": config.init,
-            "title": f"means over {len(held_out)} {kind} of {config.target}",
+        measured = counted_pairs(len(held_out), trained_on=trained.issuperset(held_out))
+        found = {
+            "title": f"means over {measured} of {config.target}",
             "triplets": {"trained": len(triplets), "held_out": len(held_out)},
             "labels": {
                 "valid": fmean(share.valid for share in shares),
@@ -167,14 +117,8 @@ class MultiframeTraining:
             "short_side": config.short_side,
             "before": before,
             "after": self._measure(cache, held_out),
-            "steps": result.steps,
-            "seconds": result.seconds,
-            "skipped": result.skipped,
         }
-        if rank() == 0:
-            results["model"] = str(save(config.name, self.network, self._about(result)))
-            run.write_json("results.json", results)
-        return results
+        return store_results(run, config, self.network, result, found)
 
     def _fit(
         self, run: Run, cache: FrameCache, store: LabelStore, triplets: list[Triplet]
@@ -192,17 +136,6 @@ class MultiframeTraining:
             title=f"Multi-frame on {config.target}",
         )
 
-    def _about(self, result: Result) -> dict[str, Any]:
-        """Return what is stored with the network."""
-        return {
-            "target": self.config.target,
-            "made_by": "selfflow train --stage multiframe",
-            "init": self.config.init,
-            "seed": self.config.seed,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 1),
-        }
-
     def _triplets(self, run: Run) -> tuple[list[Triplet], list[PairAddress]]:
         """Return the triplets to learn from and the pairs to measure; the run folder lists them."""
         listed = run.path / "triplets.json"
@@ -219,24 +152,12 @@ class MultiframeTraining:
             run.write_json(listed.name, {"trained": trained, "held_out": held_out})
         return trained, held_out
 
-    def _measured_before(
-        self, run: Run, cache: FrameCache, pairs: list[PairAddress]
-    ) -> dict[str, float]:
-        """Return how the first network does; a continued run reads what it once measured."""
-        path = run.path / "before.json"
-        if path.exists():
-            return read_table(path)
-        before = self._measure(cache, pairs)
-        if rank() == 0:
-            run.write_json(path.name, before)
-        return before
-
     def _measure(self, cache: FrameCache, pairs: list[PairAddress]) -> dict[str, float]:
         """Return the terms of the self-supervised objective: labels of its own prove nothing."""
         config = self.config
-        losses = SelfSupervision(iterations=config.iterations, terms=config.objective)
-        measured = UnsupervisedConfig(losses=losses)
-        return measure_pairs(self.network, cache, pairs, measured, self.device)
+        return measure_pairs(
+            self.network, cache, pairs, config.objective, config.iterations, self.device
+        )
 
     def _count(self) -> tuple[int, bool]:
         """Return the largest possible number of triplets, and whether all of them are taken."""

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from selfflow import finetuning, multiframe_training, training, unsupervised_config
+from selfflow import (
+    finetuning,
+    multiframe_config,
+    multiframe_training,
+    training,
+    unsupervised_config,
+)
 from selfflow.runs.config import read_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run
@@ -53,8 +59,8 @@ KINDS: Mapping[str, Kind] = {
         training.Training.prepare,
     ),
     "multiframe": Kind(
-        multiframe_training.MultiframeConfig,
-        multiframe_training.DEVICE_DEFAULTS,
+        multiframe_config.MultiframeConfig,
+        multiframe_config.DEVICE_DEFAULTS,
         multiframe_training.MultiframeTraining.prepare,
     ),
     "supervised": Kind(

@@ -18,8 +18,7 @@ from selfflow.frames import (
 )
 from selfflow.losses import masked_mean_each
 from selfflow.metrics import endpoint_error
-from selfflow.models import save
-from selfflow.objective import TERMS, evaluating, measure
+from selfflow.objective import TERMS, ObjectiveSettings, evaluating, measure
 from selfflow.raft import RAFT
 from selfflow.runs.cost import peak_memory
 from selfflow.runs.devices import pick_device
@@ -27,7 +26,15 @@ from selfflow.runs.distributed import all_reduce_sum, from_first, rank, world_si
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.progress import format_duration, track
 from selfflow.runs.run import Run, read_table
-from selfflow.stage_parts import first_network, seconds_a_step
+from selfflow.runs.wording import counted
+from selfflow.stage_parts import (
+    counted_pairs,
+    first_network,
+    measured_before,
+    seconds_a_step,
+    sizes,
+    store_results,
+)
 from selfflow.supervised import adamw
 from selfflow.unsupervised import SelfSupervised
 from selfflow.unsupervised_config import UnsupervisedConfig
@@ -63,8 +70,7 @@ class Training:
         seconds = step * loop.steps * loop.accumulate
         return [
             f"{self.network.architecture} from {config.init} on {config.target}, {self.device}",
-            f"crops of {config.crop[0]}x{config.crop[1]}, {config.losses.iterations} iterations, "
-            + loop.describe(config.batch_size),
+            sizes(config.crop, config.losses.iterations, loop, config.batch_size),
             f"at most {format_duration(seconds)} ({step:.2g} s a step with all terms), "
             f"{peak_memory(self.device) / 2**30:.1f} GiB of memory",
         ]
@@ -74,35 +80,19 @@ class Training:
         config = self.config
         cache = FrameCache(self.target, config.short_side)
         train, held_out, warnings = self._pairs(run)
-        before = self._measured_before(run, cache, held_out)
+        before = measured_before(run, lambda: self._measure(cache, held_out))
         guard = self._guard(run, cache, held_out)
         result = self._fit(run, cache, train, guard)
-        results: dict[str, Any] = {
-            "target": config.target,
-            "init": config.init,
+        found = {
             "pairs": {"trained": len(train), "held_out": len(held_out)},
             "short_side": config.short_side,
             "title": self._title(train, held_out),
             "before": before,
-            "after": measure_pairs(self.network, cache, held_out, config, self.device),
-            "steps": result.steps,
-            "seconds": result.seconds,
+            "after": self._measure(cache, held_out),
             "seconds_waiting": result.waited,
-            "skipped": result.skipped,
             "warnings": [*warnings, *guard.warnings],
         }
-        if rank() == 0:
-            about = {
-                "target": config.target,
-                "made_by": "selfflow train",
-                "init": config.init,
-                "seed": config.seed,
-                "steps": result.steps,
-                "seconds": round(result.seconds, 1),
-            }
-            results["model"] = str(save(config.name, self.network, about))
-            run.write_json("results.json", results)
-        return results
+        return store_results(run, config, self.network, result, found)
 
     def _fit(
         self, run: Run, cache: FrameCache, pairs: list[PairAddress], guard: CollapseGuard
@@ -133,12 +123,12 @@ class Training:
     def _title(self, train: list[PairAddress], held_out: list[PairAddress]) -> str:
         """Return one line that says what is measured before and after."""
         config = self.config
-        kind = "pairs trained on" if set(held_out) & set(train) else "held-out pairs"
+        measured = counted_pairs(len(held_out), trained_on=bool(set(held_out) & set(train)))
         side = config.short_side
         size = f"frames of at most {side} px on the short side" if side else "whole frames"
         return (
-            f"{config.target}: means over {len(held_out)} {kind}, {size}, "
-            f"{config.losses.iterations} iterations"
+            f"{config.target}: means over {measured}, {size}, "
+            f"{counted(config.losses.iterations, 'iteration')}"
         )
 
     def _pairs(self, run: Run) -> tuple[list[PairAddress], list[PairAddress], list[str]]:
@@ -165,16 +155,11 @@ class Training:
         train, held_out = divide(found, config.held_out, config.seed)
         return {"trained": train, "held_out": held_out, "warnings": warnings}
 
-    def _measured_before(
-        self, run: Run, cache: FrameCache, pairs: list[PairAddress]
-    ) -> dict[str, float]:
-        """Return how the first network does; a continued run reads what it once measured."""
-        path = run.path / "before.json"
-        before = from_first(lambda: read_table(path) if path.exists() else None)
-        if before is None:
-            before = measure_pairs(self.network, cache, pairs, self.config, self.device)
-            run.write_json(path.name, before)
-        return before
+    def _measure(self, cache: FrameCache, pairs: list[PairAddress]) -> dict[str, float]:
+        losses = self.config.losses
+        return measure_pairs(
+            self.network, cache, pairs, losses.terms, losses.iterations, self.device
+        )
 
     def _noise(self) -> Windows:
         """Return a batch of the right shape to take the time with."""
@@ -230,26 +215,26 @@ def measure_pairs(
     network: RAFT,
     cache: FrameCache,
     pairs: list[PairAddress],
-    config: UnsupervisedConfig,
+    terms: ObjectiveSettings,
+    iterations: int,
     device: torch.device,
 ) -> dict[str, float]:
     """Return the objective's terms on whole frames, means over pairs; `epe` where flow is known.
 
     Several processes share the work and return the same means.
     """
-    iterations = config.losses.iterations
     # Sums of all terms, of the end-point error, and how many pairs have each.
     sums = torch.zeros(len(TERMS) + 3, dtype=torch.float64, device=device)
     for pair in track(pairs[rank() :: world_size()], "Measuring"):
         batch = cache.load(pair, device)
-        terms = measure(network, batch, config.losses.terms, iterations)
+        values = measure(network, batch, terms, iterations)
         error, labelled = sums.new_zeros(1), 0
         if batch.flow is not None and batch.valid is not None:
             with evaluating(network):
                 flow = network(batch.image1, batch.image2, iterations)
             error, labelled = masked_mean_each(endpoint_error(flow, batch.flow), batch.valid), 1
         counts = sums.new_tensor((1, labelled))
-        sums += torch.cat((*(terms[name] for name in TERMS), error, counts))
+        sums += torch.cat((*(values[name] for name in TERMS), error, counts))
     *totals, error_total, count, labelled_count = all_reduce_sum(sums).tolist()
     means = {name: total / count for name, total in zip(TERMS, totals, strict=True)}
     return means | ({"epe": error_total / labelled_count} if labelled_count else {})

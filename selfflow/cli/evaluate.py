@@ -14,6 +14,7 @@ from selfflow.runs.cli import Common, common_options, json_option
 from selfflow.runs.config import Config
 from selfflow.runs.devices import pick_device
 from selfflow.runs.run import to_json
+from selfflow.runs.wording import counted
 
 
 class EvaluateConfig(Config):
@@ -72,7 +73,7 @@ def _flow(config: EvaluateConfig, common: Common) -> Evaluation:
     device = pick_device(config.device)
     network = load(config.model, device)
     pairs = labelled_pairs(config.data, common.data_root, config.parts)
-    count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+    count = counted(len(pairs), "pair")
     common.announce(config, [f"{config.model} on {count} of {config.data}, {device}"])
     return evaluate(
         network,
@@ -97,8 +98,8 @@ def _keypoints(config: EvaluateConfig, common: Common) -> KeypointEvaluation | N
         folder, common.data_root, davis_only=config.data.lower() == "davis-badja"
     )
     frames = sum(len(video.frames) for video in videos)
-    count = f"{len(videos)} video{'s' if len(videos) > 1 else ''}"
-    lines = [f"{config.model} on {count} of {config.data}, {frames} frames, {device}"]
+    count = counted(len(videos), "video")
+    lines = [f"{config.model} on {count} of {config.data}, {counted(frames, 'frame')}, {device}"]
     lines += [f"left out: {name}: {reason}" for name, reason in skipped.items()]
     common.announce(config, lines)
     return evaluate_keypoints(

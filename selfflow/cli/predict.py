@@ -13,6 +13,7 @@ from selfflow.prediction import Extras, Prediction, Summary, predict
 from selfflow.runs.cli import Common, common_options, json_option, print_result
 from selfflow.runs.config import Config, replace_values
 from selfflow.runs.devices import pick_device
+from selfflow.runs.wording import counted
 from selfflow.video import open_target
 
 _FORMATS = ("flo", "kitti", "npy", "none")
@@ -65,7 +66,7 @@ def predict_command(common: Common, video: str, out: Path, as_json: bool, **opti
     target = open_target(video, common.data_root)
     pairs = sum(len(sequence) - 1 for sequence in target.sequences)
     config = replace_values(config, {"model": name})
-    common.announce(config, [f"{name} on {pairs} pairs of {video}, {device}"])
+    common.announce(config, [f"{name} on {counted(pairs, 'pair')} of {video}, {device}"])
     summary = predict(
         network,
         target,

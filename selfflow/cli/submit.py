@@ -10,6 +10,7 @@ from selfflow.models import load
 from selfflow.runs.cli import Common, common_options, json_option, print_result
 from selfflow.runs.devices import pick_device
 from selfflow.runs.run import Run
+from selfflow.runs.wording import counted
 from selfflow.submission import BENCHMARKS, SubmissionConfig, find_test_pairs, submit
 from selfflow.warm_start import FlowInTurn
 
@@ -44,7 +45,7 @@ def submit_command(
         name=config.model,
     )
     benchmark, pairs = find_test_pairs(config.data, common.data_root)
-    lines = [f"{config.model} on {len(pairs)} test pairs of {config.data}, {device}"]
+    lines = [f"{config.model} on {counted(len(pairs), 'test pair')} of {config.data}, {device}"]
     if len(pairs) != benchmark.count:
         lines.append(f"the benchmark has {benchmark.count} pairs: its server will not take these")
     common.announce(config, lines)

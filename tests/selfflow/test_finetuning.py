@@ -97,7 +97,7 @@ def test_a_run_says_what_it_did_and_with_what(data):
         mean = (results[stage]["epe chairs val"] + results[stage]["epe kitti"]) / 2
         assert results[stage]["epe"] == pytest.approx(mean)
     assert results["title"] == (
-        "means over images: 1 held-out pairs of chairs val, 1 held-out pairs of kitti"
+        "means over images: 1 held-out pair of chairs val, 1 held-out pair of kitti"
     )
     assert results["pairs"] == {"trained": 16, "held_out": 2}
     assert (results["steps"], results["skipped"]) == (2, 0)

@@ -11,6 +11,7 @@ from selfflow.augment import Augmentation, Geometry
 from selfflow.frames import FrameBatches, FrameCache, PairAddress
 from selfflow.models import load_network, save
 from selfflow.multiframe import FitSettings, Labels, LabelSettings, make_labels
+from selfflow.multiframe_config import DEVICE_DEFAULTS, MultiframeConfig
 from selfflow.multiframe_labels import (
     LabelBatches,
     LabelStore,
@@ -19,12 +20,7 @@ from selfflow.multiframe_labels import (
     label_all,
     triplets_from_json,
 )
-from selfflow.multiframe_training import (
-    DEVICE_DEFAULTS,
-    MultiframeConfig,
-    MultiframeTraining,
-    divide_triplets,
-)
+from selfflow.multiframe_training import MultiframeTraining, divide_triplets
 from selfflow.photometry import Colors
 from selfflow.raft import raft_small
 from selfflow.random import key, purpose
@@ -291,7 +287,7 @@ def test_a_run_measures_labels_trains_and_keeps_the_network(target, tmp_path):
     assert results["before"].keys() == results["after"].keys() >= {"objective", "photometric"}
     assert results["before"] != results["after"]
     assert results["steps"] == 4
-    assert results["title"] == f"means over 1 held-out pairs of {tmp_path / 'films'}"
+    assert results["title"] == f"means over 1 held-out pair of {tmp_path / 'films'}"
     assert 0 <= results["labels"]["filled"] <= results["labels"]["valid"] <= 1
     count = results["triplets"]["trained"]
     files = sorted(path.name for path in (tmp_path / "run" / "labels").iterdir())

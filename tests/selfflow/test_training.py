@@ -12,9 +12,9 @@ from selfflow.frames import FrameCache, PairAddress, find_pairs
 from selfflow.io import write_flo
 from selfflow.metrics import endpoint_error
 from selfflow.models import save
-from selfflow.objective import measure
+from selfflow.objective import ObjectiveSettings, measure
 from selfflow.raft import raft_small
-from selfflow.runs.config import load, read_toml, replace_values
+from selfflow.runs.config import load, read_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run
 from selfflow.stage_config import resolve
@@ -96,10 +96,10 @@ def test_measured_terms_are_means_over_pairs(films, tmp_path):
     target = open_target(str(tmp_path / "film"))
     cache, pairs = FrameCache(target), find_pairs(target)
     network = keep("mine")
-    config = replace_values(UnsupervisedConfig(), {"losses.iterations": 2})
-    result = measure_pairs(network, cache, pairs, config, torch.device("cpu"))
-    each = [measure(network, cache.load(p), config.losses.terms, 2) for p in pairs]
-    expected = {name: sum(terms[name].item() for terms in each) / 3 for name in each[0]}
+    terms = ObjectiveSettings()
+    result = measure_pairs(network, cache, pairs, terms, 2, torch.device("cpu"))
+    each = [measure(network, cache.load(p), terms, 2) for p in pairs]
+    expected = {name: sum(values[name].item() for values in each) / 3 for name in each[0]}
     assert result == pytest.approx(expected, rel=1e-5)
     assert "epe" not in result
 
@@ -114,9 +114,8 @@ def test_measured_epe_is_that_of_labelled_pairs(films, tmp_path):
         write_flo(root / "flow" / "scene" / f"frame_{number:04d}.flo", flow)
     target = open_target(str(tmp_path / "sintel"))
     cache, network = FrameCache(target), keep("mine")
-    config = replace_values(UnsupervisedConfig(), {"losses.iterations": 2})
     pairs = find_pairs(target, skip_static=False, skip_cuts=False)[:1]
-    result = measure_pairs(network, cache, pairs, config, torch.device("cpu"))
+    result = measure_pairs(network, cache, pairs, ObjectiveSettings(), 2, torch.device("cpu"))
     batch = cache.load(pairs[0])
     with torch.no_grad():
         error = endpoint_error(network.eval()(batch.image1, batch.image2, 2), batch.flow)
@@ -164,7 +163,7 @@ def test_a_training_from_end_to_end(films, tmp_path):
     assert results["steps"] == 3
     assert results["before"].keys() == results["after"].keys()
     assert results["before"] != results["after"]
-    assert results["title"].endswith("means over 1 held-out pairs, whole frames, 1 iterations")
+    assert results["title"].endswith("means over 1 held-out pair, whole frames, 1 iteration")
     assert results["warnings"] == []
     assert 0 <= results["seconds_waiting"] <= results["seconds"]
     assert json.loads((path / "results.json").read_text())["model"] == results["model"]
