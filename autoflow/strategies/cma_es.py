@@ -35,25 +35,27 @@ class CmaEs:
     then pruned ones by how far they came and Ω there, then failed ones.
 
     Points that leave the cube are mirrored into it, and the strategy is told where they were before
-    that: clipping them would pile them up on ends of ranges, where many defaults lie, and drawing
-    again until all of some sixty coordinates are inside would not end.
+    that: clipping them would pile them up at the ends of ranges, near which many defaults lie, and to draw
+    again until all of some ninety coordinates are inside would take too long.
 
     Attributes:
         space: what is searched.
         spread: standard deviation of the first generation, as a share of each range.
         seed: of everything random.
+
+    Raises:
+        UserError: the package is missing.
     """
 
     space: Mapping[str, Parameter]
     spread: float
     seed: int
 
-    def next(self, study: optuna.Study, trials: Sequence[TrialResult]) -> Job | None:
-        """Return the default set, then the next point of the generation; None while one is running.
+    def __post_init__(self) -> None:
+        _package()  # said before anything is trained
 
-        Raises:
-            UserError: the package is missing.
-        """
+    def next(self, study: optuna.Study, trials: Sequence[TrialResult]) -> Job | None:
+        """Return the default set, then the next point of a generation; None while one runs."""
         known = by_key(trials)
         start = start_job(self.space, self.spread, self.seed, 0)
         if start.key not in known:
@@ -72,14 +74,8 @@ class CmaEs:
             generation += 1
 
     def _begin(self) -> "CMA":
-        try:
-            from cmaes import CMA
-        except ImportError:
-            raise UserError(
-                "--strategy cma-es needs the package cmaes: pip install 'selfflow[cmaes]'"
-            ) from None
         mean = np.array([place(each, each.default) for each in self.space.values()])
-        return CMA(mean=mean, sigma=self.spread, seed=self.seed % _SEEDS)
+        return _package()(mean=mean, sigma=self.spread, seed=self.seed % _SEEDS)
 
     def _point(self, where: NDArray[np.float64]) -> dict[str, Value]:
         places = zip(self.space.items(), where, strict=True)
@@ -107,3 +103,13 @@ class CmaEs:
                 for (name, each), x in zip(self.space.items(), where, strict=True)
             ]
         )
+
+
+def _package() -> type["CMA"]:
+    try:
+        from cmaes import CMA
+    except ImportError:
+        raise UserError(
+            "strategy cma-es needs the package cmaes: pip install 'selfflow[cmaes]'"
+        ) from None
+    return CMA
