@@ -35,7 +35,7 @@ class CmaEs:
     then pruned ones by how far they came and Ω there, then failed ones.
 
     Points that leave the cube are mirrored into it, and the strategy is told where they were before
-    that: clipping them would pile them up at the ends of ranges, near which many defaults lie, and to draw
+    that. Clipped they would pile up at the ends of ranges, near which many defaults lie; to draw
     again until all of some ninety coordinates are inside would take too long.
 
     Attributes:
