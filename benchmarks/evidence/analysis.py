@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median, stdev
 from typing import Any
 
-from autoflow.statistics import rank_correlation
 from scipy.stats import t as student
 
+from autoflow.statistics import rank_correlation
 from benchmarks.evidence.cost import Candidate, Way, expected, goal, halving
 from benchmarks.evidence.outcomes import ERROR, OMEGA, TERMS, Outcomes
 from benchmarks.evidence.pool import DEFAULT, FOUND, MIXED, pool
@@ -26,6 +26,7 @@ Row = dict[str, Any]
 Values = Mapping[str, float]
 BALANCED = "omega_balanced"
 SCORES = (OMEGA, BALANCED, *TERMS)
+NEAR, FULL = "near", "all, full training"  # some of the sets, and other networks of all
 RANDOM = "random"  # the median of the random sets
 CONFIDENCE = 0.95
 
@@ -105,8 +106,8 @@ def correlation_table(recipe: Recipe, outcomes: Outcomes) -> list[Row]:
         short = pool_values(recipe, outcomes, target)
         groups = {
             "all": short,
-            "near": {name: each for name, each in short.items() if _is_near(name)},
-            "all, full training": pool_values(recipe, outcomes, target, "full"),
+            NEAR: {name: each for name, each in short.items() if _is_near(name)},
+            FULL: pool_values(recipe, outcomes, target, "full"),
         }
         for group, values in groups.items():
             errors = [each[ERROR] for each in values.values()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.evidence.analysis import BALANCED, RANDOM, SCORES, Row
+from benchmarks.evidence.analysis import BALANCED, FULL, NEAR, RANDOM, SCORES, Row
 from benchmarks.evidence.outcomes import ERROR, OMEGA, TERMS, Outcomes
 from benchmarks.evidence.pool import DEFAULT, FOUND, MIXED
 from benchmarks.evidence.recipe import Recipe
@@ -86,14 +86,15 @@ def _spread(value: float | None, percent: bool) -> str:
 
 def _correlation(recipe: Recipe, rows: Sequence[Row]) -> str:
     targets = [each.name for each in recipe.targets]
-    lines = []
-    for group, score in [("all", s) for s in SCORES] + [("near", OMEGA)]:
-        cells = [
-            _rho(next(r for r in rows if (r["target"], r["sets"], r["score"]) == (t, group, score)))
-            for t in targets
-        ]
-        lines.append([NAMES[score] + (", near sets alone" if group == "near" else ""), *cells])
     counts = {row["sets"]: row["count"] for row in rows}
+    shown = {("all", score): NAMES[score] for score in SCORES}
+    shown[NEAR, OMEGA] = f"{NAMES[OMEGA]}, near sets alone"
+    shown[FULL, OMEGA] = f"{NAMES[OMEGA]}, {counts[FULL]} full trainings"
+    by_place = {(row["target"], row["sets"], row["score"]): row for row in rows}
+    lines = [
+        [name, *(_rho(by_place[target, *place]) for target in targets)]
+        for place, name in shown.items()
+    ]
     return (
         f"Spearman's ρ with the end-point error over {counts['all']} sets (default, {recipe.near} "
         f"near it, {recipe.wide} random ones), 95 % bootstrap interval, permutation p.\n\n"

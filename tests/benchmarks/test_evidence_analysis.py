@@ -15,7 +15,9 @@ from benchmarks.evidence.analysis import (
     missing,
     noise_table,
 )
+from benchmarks.evidence.markdown import markdown
 from benchmarks.evidence.outcomes import ERROR, OMEGA, Outcome, Outcomes
+from benchmarks.evidence.picture import write_picture
 from benchmarks.evidence.pool import pool
 from benchmarks.evidence.recipe import recipe
 from benchmarks.evidence.trainings import Training, comparison, noise, ranking, references
@@ -174,3 +176,33 @@ def test_missing_counts_trainings_that_are_there_and_those_that_diverged():
     }
     assert set(missing(RECIPE, outcomes(measured))) == {"noise", "correlation", "comparison"}
     assert missing(RECIPE, outcomes(measured, failed=[lost.key])) == {}
+
+
+def test_the_markdown_says_what_was_found_and_what_is_missing(tmp_path):
+    measured = {}
+    for seed in range(3):
+        errors = {"default": 0.0, "found": -0.1, "top-3": 0.3 * (seed - 1)}
+        errors |= {f"wide-{number}": 1.0 for number in (1, 2, 3)}
+        for number, (name, error) in enumerate(errors.items()):
+            each = values(3.0 + number, error + 0.001 * seed * (name != "default"))
+            measured[name, "short", seed, 120] = each
+    found = outcomes(measured)
+    tables = {
+        "noise": noise_table(RECIPE, found),
+        "correlation": correlation_table(RECIPE, found),
+        "comparison": comparison_table(RECIPE, found),
+        "cost": cost_table(RECIPE, found),
+    }
+    text = markdown(RECIPE, tables, missing(RECIPE, found), found)
+    lines = {line.split(" | ")[0].lstrip("| "): line for line in text.splitlines()}
+    assert lines["the default set"] == "| the default set | 1.000 |"
+    assert lines["the found set"].endswith("| 0.906 (0.90 to 0.91, better) |")
+    assert lines["top-3 mixture"].endswith(", inconclusive) |")
+    assert lines["random sets, median"].endswith(", worse) |")
+    # Of four sets the default has the lowest of both, the others' errors are equal.
+    assert lines["Ω, published weights"].endswith("| 0.77 [-1.00, 1.00], p = 0.500 |")
+    assert "Cost: not measured yet." in text
+    assert "Not finished: noise: 6 of 6" not in text
+    assert "full trainings: 0 of 9 trainings" in text
+    write_picture(tmp_path / "evidence.png", RECIPE, found, tables)
+    assert (tmp_path / "evidence.png").read_bytes().startswith(b"\x89PNG")
