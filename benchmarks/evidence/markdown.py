@@ -126,7 +126,11 @@ def _error(row: Row) -> str:
     if row["error"] is None:
         return NONE
     shown = f"{row['error']:.3f}"
-    if row["sets"] == DEFAULT or row["low"] is None:
+    if row["sets"] == DEFAULT:
+        return shown
+    if row["ratio"] == 1 and row["over seeds"]:
+        return f"{shown} (it is the default set)"
+    if row["low"] is None:
         return shown
     return f"{shown} ({row['low']:.2f} to {row['high']:.2f}{_verdict(row['low'], row['high'])})"
 

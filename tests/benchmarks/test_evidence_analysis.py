@@ -201,6 +201,11 @@ def test_the_markdown_says_what_was_found_and_what_is_missing(tmp_path):
     assert lines["random sets, median"].endswith(", worse) |")
     # Of four sets the default has the lowest of both, the others' errors are equal.
     assert lines["Ω, published weights"].endswith("| 0.77 [-1.00, 1.00], p = 0.500 |")
+    for seed in range(3):
+        measured["default", "short", seed, 120] = values(3.0, 0.1 * seed)
+        measured["found", "short", seed, 120] = values(3.0, 0.1 * seed)
+    tables["comparison"] = comparison_table(RECIPE, outcomes(measured))
+    assert "(it is the default set)" in markdown(RECIPE, tables, {}, found)
     assert "Cost: not measured yet." in text
     assert "Not finished: noise: 6 of 6" not in text
     assert "full trainings: 0 of 9 trainings" in text
