@@ -24,8 +24,9 @@ class View:
     Attributes:
         images: `(B, 3, h, w)` in [0, 1].
         to_frame: from the view's pixels to the frame's, `(B, 2, 3)`, see `selfflow.affine`; A⁻¹.
-        low: the first corner of the part of the frame that may be shown, `(B, 2)`, x then y.
-        high: its last corner, likewise; both are frame pixels and belong to the part.
+        low: the first corner of the part of the frame that may be shown, `(B, 2)`, x then y, in
+            frame pixels; it belongs to the part.
+        high: its last corner, likewise.
     """
 
     images: Tensor
@@ -68,12 +69,18 @@ def correspondence(
     source = affine.apply(view1.to_frame, positions)
     target = source if flow is None else source + sample(flow, source)
     valid = view1.shows(source) & view2.shows(target)
+    if flow is not None:
+        valid = valid & within(source, *flow.shape[-2:])
     if visible is not None:
         valid = valid & (sample(visible.to(source.dtype), source, mode="nearest") > 0.5)
     found = affine.apply(affine.invert(view2.to_frame), target)
-    height, width = view2.images.shape[-2:]
-    corner = found.new_tensor((width - 1, height - 1)).view(1, 2, 1, 1)
-    return found, valid & between(found, torch.zeros_like(corner), corner)
+    return found, valid & within(found, *view2.images.shape[-2:])
+
+
+def within(positions: Tensor, height: int, width: int) -> Tensor:
+    """Return which positions `(B, 2, H, W)` lie in an image, `(B, 1, H, W)` bool; see `between`."""
+    corner = positions.new_tensor((width - 1, height - 1)).view(1, 2, 1, 1)
+    return between(positions, torch.zeros_like(corner), corner)
 
 
 def between(positions: Tensor, low: Tensor, high: Tensor) -> Tensor:

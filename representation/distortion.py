@@ -1,7 +1,10 @@
-"""SimCLR's colour distortion and blur, for batches on any device, each sample by its own key.
+"""Colour distortion, blur and solarisation, for batches on any device, each sample by its own key.
 
-Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", appendix A;
-brightness is multiplicative, as in the second version of their code and in torchvision.
+SimCLR's colours and blur (Chen et al., "A Simple Framework for Contrastive Learning of Visual
+Representations", 2020, appendix A), BYOL's solarisation (Grill et al., "Bootstrap Your Own Latent",
+2020, appendix B), MoCo v2's parameters (Chen et al., "Improved Baselines with Momentum Contrastive
+Learning", 2020). Brightness is multiplicative for all of them, as in the second version of SimCLR's
+code and in torchvision.
 """
 
 import itertools
@@ -38,6 +41,17 @@ class Distortion(Config):
     sigma: tuple[float, float] = parameter_range(
         (0.1, 2.0), 0.01, 10.0, unit="px", meaning="standard deviation of the blur"
     )
+    solarise: float = parameter(
+        0.0, 0.0, 1.0, unit="probability", meaning="bright values are inverted"
+    )
+    threshold: float = parameter(0.5, 0.0, 1.0, unit="share", meaning="what is bright")
+
+
+# As published. SimCLR's are the defaults; BYOL's two views differ.
+SIMCLR = Distortion()
+BYOL_1 = Distortion(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur=1.0)
+BYOL_2 = BYOL_1.model_copy(update={"blur": 0.1, "solarise": 0.2})
+MOCO_V2 = Distortion(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 def distort(images: Tensor, keys: Tensor, distortion: Distortion) -> Tensor:
@@ -52,7 +66,10 @@ def distort(images: Tensor, keys: Tensor, distortion: Distortion) -> Tensor:
     low, high = distortion.sigma
     sigma = uniform(purpose(keys, "distort sigma"), low=low, high=high)
     blurred = chance(purpose(keys, "distort blur"), distortion.blur)
-    return blur(images, torch.where(blurred, sigma, 0.0), largest=high)
+    images = blur(images, torch.where(blurred, sigma, 0.0), largest=high)
+    inverted = chance(purpose(keys, "distort solarise"), distortion.solarise)
+    inverted = _per_image(inverted, images) & (images >= distortion.threshold)
+    return torch.where(inverted, 1 - images, images)
 
 
 def jitter(images: Tensor, keys: Tensor, distortion: Distortion) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from representation.encoder import Architecture, Stride
-from representation.views import ViewSettings
+from representation.views import ViewSize
 from selfflow.runs.config import Config
 from selfflow.runs.loop import LoopSettings
 
@@ -57,7 +57,10 @@ class FrameSettings(Config):
 
 
 class PretrainSettings(Config):
-    """Everything that decides what a pre-training run computes."""
+    """Everything that decides what a pre-training run computes.
+
+    A method makes `views` its own kind, and gives the tables other defaults where its paper does.
+    """
 
     method: str = Field("flowe", description="a file of representation/methods")
     target: str | None = Field(None, description="not set: the target of the flow model")
@@ -69,7 +72,7 @@ class PretrainSettings(Config):
     seed: int = Field(0, ge=0, description="of everything random")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     frames: FrameSettings = FrameSettings()
-    views: ViewSettings = ViewSettings()
+    views: ViewSize = ViewSize()
     encoder: EncoderSettings = EncoderSettings()
     heads: HeadSettings = HeadSettings()
     optimizer: OptimizerSettings = OptimizerSettings()

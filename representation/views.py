@@ -15,7 +15,14 @@ from selfflow.runs.config import Config
 from selfflow.runs.parameter import parameter, parameter_range
 
 
-class ViewSettings(Config):
+class ViewSize(Config):
+    """How large views are."""
+
+    height: int = parameter(224, 16, 4096, unit="px", meaning="height of views")
+    width: int = parameter(224, 16, 4096, unit="px", meaning="width of views")
+
+
+class ViewSettings(ViewSize):
     """What the views of a pair of frames show. The defaults are FlowE's (sections 3.3, 4.3)."""
 
     height: int = parameter(512, 16, 4096, unit="px", meaning="height of crops and views")

@@ -25,7 +25,7 @@ from representation.models import initialise
 from representation.optimizer import parameter_groups
 from representation.settings import PretrainSettings
 from representation.siamese import Siamese
-from representation.views import draw_crops, make_view
+from representation.views import ViewSettings, draw_crops, make_view
 from selfflow.flow import pixel_grid, sample, visible_by_consistency
 from selfflow.losses import masked_mean
 from selfflow.random import purpose
@@ -51,6 +51,7 @@ class FlowESettings(Config):
 class FlowEPretraining(PretrainSettings):
     """The configuration of a FlowE run."""
 
+    views: ViewSettings = ViewSettings()
     flowe: FlowESettings = FlowESettings()
 
 

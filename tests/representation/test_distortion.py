@@ -4,6 +4,10 @@ import torchvision.transforms.functional as TF
 from torch import Tensor
 
 from representation.distortion import (
+    BYOL_1,
+    BYOL_2,
+    MOCO_V2,
+    SIMCLR,
     Distortion,
     blur,
     brightness,
@@ -102,3 +106,35 @@ def test_things_happen_as_often_as_asked():
     unchanged = (without == batch).flatten(1).all(1)
     assert 0.14 < colorless.float().mean() < 0.26
     assert 0.14 < unchanged.float().mean() < 0.26
+
+
+def test_solarisation_equals_torchvisions_and_comes_last():
+    batch, keys = images(3), key(0, torch.arange(3))
+    off = {"jitter": 0.0, "grey": 0.0}
+    found = distort(batch, keys, Distortion(blur=0.0, solarise=1.0, threshold=0.4, **off))
+    torch.testing.assert_close(found, TF.solarize(batch, 0.4))
+    blurred = distort(batch, keys, Distortion(blur=1.0, **off))
+    both = distort(batch, keys, Distortion(blur=1.0, solarise=1.0, **off))
+    torch.testing.assert_close(both, TF.solarize(blurred, 0.5))
+
+
+def test_solarisation_happens_as_often_as_asked():
+    batch, keys = images(1, 8, 8).expand(400, -1, -1, -1), key(1, torch.arange(400))
+    off = {"jitter": 0.0, "grey": 0.0, "blur": 0.0}
+    changed = (distort(batch, keys, Distortion(solarise=0.2, **off)) != batch).flatten(1).any(1)
+    assert 0.14 < changed.float().mean() < 0.26
+
+
+def test_recipes_are_those_of_the_papers():
+    """Jitter, its four ranges, grey, blur, solarisation: tables of SimCLR, BYOL and MoCo v2."""
+    names = ("jitter", "brightness", "contrast", "saturation", "hue", "grey", "blur", "solarise")
+    recipes = {
+        SIMCLR: (0.8, 0.8, 0.8, 0.8, 0.2, 0.2, 0.5, 0.0),
+        BYOL_1: (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, 1.0, 0.0),
+        BYOL_2: (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, 0.1, 0.2),
+        MOCO_V2: (0.8, 0.4, 0.4, 0.4, 0.1, 0.2, 0.5, 0.0),
+    }
+    for recipe, values in recipes.items():
+        assert tuple(getattr(recipe, name) for name in names) == values
+        assert recipe.sigma == (0.1, 2.0)
+        assert (recipe.strength, recipe.threshold) == (1.0, 0.5)
