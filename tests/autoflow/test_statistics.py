@@ -72,7 +72,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
         rhos.append(spearmanr(np.array(first)[rows], np.array(second)[rows]).statistic)
     found = rank_correlation(first, second)
     assert found is not None
-    assert [found.low, found.high] == pytest.approx(np.quantile(rhos, [0.025, 0.975]), abs=0.04)
+    assert [found.low, found.high] == pytest.approx(np.quantile(rhos, [0.025, 0.975]), abs=0.06)
     assert found.low < found.rho < found.high
 
 
