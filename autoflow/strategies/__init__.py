@@ -42,5 +42,5 @@ def _check_generations(trials: int, members: int) -> None:
     if trials < 2 * members:
         raise UserError(
             f"strategy pbt: {trials} trials are less than two generations of {members} members; "
-            f"use --trials {2 * members} or more, or --set pbt.members={max(2, trials // 4)}"
+            f"use --trials {2 * members} or more, or fewer members (--set pbt.members=...)"
         )
