@@ -21,6 +21,10 @@ PARENT = "parent"
 GENERATION = "generation"
 RETRIES = "retries"
 OWNER = "owner"
+STOPPED = "stopped"
+
+# The jobs that are the default set, trained from the search's own start.
+DEFAULT_KEYS = ("start-0", "member-0-generation-0")
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -35,7 +39,7 @@ class TrialResult:
     """One trial of a search.
 
     Attributes:
-        number: as Optuna counts; 0 is the default set.
+        number: as Optuna counts.
         state: complete, pruned, failed or running.
         parameters: what was searched, by dotted name.
         course: the measurements in order of their steps.
@@ -61,6 +65,11 @@ class TrialResult:
     owner: str = ""
 
     @property
+    def is_default(self) -> bool:
+        """Whether it is the default set, trained from the search's own start."""
+        return self.key in DEFAULT_KEYS
+
+    @property
     def last(self) -> Measurement | None:
         """The last measurement; of a complete trial it is the value of the trial."""
         return self.course[-1] if self.course else None
@@ -72,17 +81,31 @@ class TrialResult:
 
 
 def read_trials(study: optuna.Study) -> list[TrialResult]:
-    """Return the study's trials in order, without those that wait or were cut off.
+    """Return the study's trials that count, in order; see `counted`."""
+    return [read_trial(each) for each in counted(study.get_trials(deepcopy=False))]
 
-    A trial that failed says why; one without a reason ended with its process, and was queued again.
+
+def finished(study: optuna.Study) -> list[TrialResult]:
+    """Return the trials that came to an end of their own."""
+    return [trial for trial in read_trials(study) if trial.state != "running"]
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that count, in order: one a key, and none that was cut off.
+
+    Of several with one key, which two workers began at the same moment, it is one that has ended,
+    else the first.
     """
-    return [read_trial(trial) for trial in study.get_trials(deepcopy=False) if counts(trial)]
+    chosen: dict[str | int, FrozenTrial] = {}
+    for trial in sorted(trials, key=lambda t: (not t.state.is_finished(), t.number)):
+        if trial.state != TrialState.WAITING and not is_cut_off(trial):
+            chosen.setdefault(trial.user_attrs.get(KEY, trial.number), trial)
+    return sorted(chosen.values(), key=lambda trial: trial.number)
 
 
-def counts(trial: FrozenTrial) -> bool:
-    """Return whether a trial is one of the search, neither waiting nor cut off."""
-    cut_off = trial.state == TrialState.FAIL and REASON not in trial.user_attrs
-    return trial.state != TrialState.WAITING and not cut_off
+def is_cut_off(trial: FrozenTrial) -> bool:
+    """Return whether a trial ended with its process: one that failed by itself says why."""
+    return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
 
 
 def read_trial(trial: FrozenTrial) -> TrialResult:

@@ -4,26 +4,33 @@ Stopped at any moment and started again with the same run folder, it goes on whe
 """
 
 import fcntl
+import hashlib
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import StorageInternalError
 from torch import Tensor
 
+from autoflow.entry import Entry
 from autoflow.hyperparameters import Hyperparameters
+from autoflow.ledger import Ledger
 from autoflow.objective import check_metric, measure_target
 from autoflow.pairs import choose_pairs, read_pairs, write_pairs
-from autoflow.results import TrialResult, ranked, to_csv
+from autoflow.results import TrialResult, ranked, read_trials, to_csv
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import Mixture, read_hyperparameters
-from autoflow.space import defaults, near, searched
-from autoflow.study import ask, finished, open_study, recover
+from autoflow.space import distributions, searched
+from autoflow.strategies import strategy_of
+from autoflow.study import digest, open_study
 from autoflow.train import new_network, read_photographs, train_on_scenes
-from autoflow.trial import Bench, run_trial
+from autoflow.trial import Bench, Start, run_trial
+from autoflow.trial_folder import TOP, TrialFolder, tidy
 from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values, to_toml
 from selfflow.runs.errors import UserError
@@ -32,7 +39,6 @@ from selfflow.runs.run import Run, write_text
 from selfflow.runs.store import read_model
 from selfflow.video import open_target
 
-TOP = 3
 BASE = "base.safetensors"
 Report = Callable[[TrialResult, list[TrialResult]], None]
 
@@ -113,47 +119,97 @@ def storage_of(settings: SearchSettings, path: Path) -> str:
 
 
 def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.Study:
-    """Open the study of a run; its first trials are the default set and points around it."""
-    first = [defaults(bench.space)]
-    first += [
-        near(bench.space, settings.spread, settings.seed, number)
-        for number in range(1, settings.startup)
-    ]
+    """Open the study of a run.
+
+    Raises:
+        UserError: it cannot be opened, or was made for other settings, another space, other pairs
+            or another base network.
+    """
     ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
+    lists = {"list of pairs": bench.pairs.digest, "base network": _digest(bench.base)}
     return open_study(
         storage_of(settings, path),
         settings.name,
-        made_for=settings.made_for() | {"space": ranges},
-        first_points=first,
-        pruner=settings.make_pruner(),
+        made_for=settings.made_for() | {"space": ranges} | lists,
     )
 
 
-def run_next(study: optuna.Study, bench: Bench, owner: str) -> TrialResult:
-    """Run the next trial of a study to its end and return it."""
+def _digest(weights: Mapping[str, Tensor] | None) -> str | None:
+    if weights is None:
+        return None
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def work(
+    study: optuna.Study,
+    bench: Bench,
+    path: Path,
+    *,
+    owner: str,
+    deadline: float | None = None,
+    report: Report | None = None,
+) -> None:
+    """Run trials in this process until all that the settings ask for have come to an end.
+
+    Args:
+        study: whose trials; other processes may work on it, too.
+        bench: what trials share.
+        path: the run folder.
+        owner: this process, `registered` under that name.
+        deadline: `time.time()` after which no trial is begun; one that runs stops at its next step,
+            and is gone on with when the search is continued. None: none.
+        report: told of each trial that has ended here, and of all that count.
+
+    Raises:
+        UserError: the storage is out of reach, or what a trial needs cannot be read or written.
+    """
     settings = bench.settings
-    trial = ask(study, seed=settings.seed, startup=settings.startup, owner=owner)
-    run_trial(study, trial, bench)
-    return next(each for each in finished(study) if each.number == trial.number)
+    ledger = Ledger(study, path, owner, distributions(bench.space), settings.trials)
+    strategy = strategy_of(settings, bench.space)
+    pauses = _pauses()
+    try:
+        while not (_is_past(deadline) or ledger.is_complete()):
+            entry = ledger.take(strategy)
+            if entry is None:
+                time.sleep(next(pauses))
+                continue
+            run_trial(entry, bench, _start(entry, path), deadline)
+            trials = read_trials(study)
+            tidy(path, trials, settings)
+            ended = [trial for trial in trials if trial.number == entry.trial.number]
+            if report is not None and ended:
+                report(ended[0], trials)
+            pauses = _pauses()
+    except StorageInternalError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        where = storage_of(settings, path)
+        raise UserError(f"{where} is out of reach ({reason}); the same command goes on") from None
 
 
-def run_trials(
-    study: optuna.Study, bench: Bench, *, owner: str, report: Report | None = None
-) -> list[TrialResult]:
-    """Run trials in this process until the study has as many as the settings ask for."""
-    begun = time.monotonic()
-    while may_start(study, bench.settings, begun):
-        result = run_next(study, bench, owner)
-        if report is not None:
-            report(result, finished(study))
-    return finished(study)
+def _is_past(deadline: float | None) -> bool:
+    return deadline is not None and time.time() >= deadline
 
 
-def may_start(study: optuna.Study, settings: SearchSettings, begun: float) -> bool:
-    """Return whether a further trial is wanted and the budget allows it."""
-    spent = time.monotonic() - begun
-    in_time = settings.budget is None or spent < settings.budget
-    return in_time and len(finished(study)) < settings.trials
+def _pauses() -> Iterator[float]:
+    """Yield the seconds to wait while others run the last trials, longer and longer."""
+    for count in itertools.count():
+        yield min(2.0, 0.05 * 1.5**count)
+
+
+def _start(entry: Entry, path: Path) -> Start:
+    trial, parent = entry.trial, None
+    note: dict[str, Any] = {"study": digest(entry.study), "parameters": dict(trial.parameters)}
+    if trial.parent is not None:
+        key = next(t.key for t in read_trials(entry.study) if t.number == trial.parent)
+        note["parent"] = key
+        parent = TrialFolder.of(path, key).network
+        if not parent.exists():
+            entry.stop()
+            raise UserError(f"{parent} is missing; workers of one population share their --out")
+    return Start(TrialFolder.of(path, trial.key), parent, note)
 
 
 def write_results(path: Path, bench: Bench, trials: list[TrialResult]) -> list[Hyperparameters]:
@@ -193,16 +249,10 @@ def sole_owner(path: Path) -> Iterator[None]:
         yield
 
 
-def clean_up(study: optuna.Study, bench: Bench, owner: str) -> int:
-    """Queue the trials again that ended with their process; see `autoflow.study.recover`."""
-    alone = bench.settings.storage is None
-    return recover(study, owner=owner, alone=alone, default=defaults(bench.space))
-
-
 def summary(bench: Bench, trials: list[TrialResult]) -> dict[str, Any]:
     """Return the search's outcome for JSON."""
     order = ranked(trials)
-    default = next((trial for trial in order if trial.number == 0), None)
+    default = next((trial for trial in order if trial.is_default), None)
     return {
         "target": bench.settings.target,
         "metric": bench.settings.metric.name,

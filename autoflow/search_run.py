@@ -7,22 +7,23 @@ import torch
 
 from autoflow.conclusion import Conclusion, conclude
 from autoflow.final import train_final
-from autoflow.results import TrialResult, ranked
+from autoflow.owners import new_owner, registered
+from autoflow.results import TrialResult, finished, ranked
 from autoflow.search import (
     BASE,
-    clean_up,
     make_base,
     open_bench,
     open_trials,
-    run_trials,
     sole_owner,
     storage_of,
+    work,
     write_results,
 )
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import read_hyperparameters
 from autoflow.space import searched
-from autoflow.study import finished, read_study
+from autoflow.strategies import strategy_of
+from autoflow.study import read_study
 from autoflow.train import check_init, measure_cost, read_photographs
 from autoflow.trial import Bench
 from autoflow.workers import run_in_workers
@@ -40,6 +41,7 @@ def estimate(
     target = open_target(settings.target, settings.data_root)
     start = read_hyperparameters(settings.hyperparameters)
     space = searched(start, settings.only)
+    strategy_of(settings, space)
     if settings.metric.name == "aepe" and not target.has_ground_truth:
         raise UserError(f"target {target.name}: no flow is known; --metric aepe needs it")
     read_photographs(settings.training.photographs, settings.target, settings.data_root)
@@ -78,7 +80,7 @@ def run_search(
         train: whether it ends with a network in the store.
     """
     with (
-        Run.open(path, "search", settings, may_differ=MAY_DIFFER | {"data_root"}),
+        Run.open(path, "search", settings, may_differ=MAY_DIFFER | {"data_root", "keep"}),
         sole_owner(path),
     ):
         bench = open_bench(settings, path, device)
@@ -95,15 +97,18 @@ def run_search(
 
 def _all_trials(settings: SearchSettings, path: Path, bench: Bench) -> list[TrialResult]:
     study = open_trials(settings, bench, path)
-    owner = str(path.absolute())
-    clean_up(study, bench, owner)
     known = len(finished(study))
     if known:
         console.print(f"{known} of {settings.trials} trials are done.")
     lines = TrialLines(settings)
+    deadline = None if settings.budget is None else time.time() + settings.budget
     if settings.workers > 1:
-        return run_in_workers(study, bench, path, owner=owner, report=lines)
-    return run_trials(study, bench, owner=owner, report=lines)
+        run_in_workers(study, settings, path, bench.device, deadline=deadline, report=lines)
+    else:
+        owner = new_owner()
+        with registered(path, owner):
+            work(study, bench, path, owner=owner, deadline=deadline, report=lines)
+    return finished(study)
 
 
 class TrialLines:

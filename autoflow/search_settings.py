@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import optuna
 from pydantic import Field, model_validator
 
 from autoflow.objective import Metric
@@ -152,17 +151,13 @@ class SearchSettings(Config):
         del shared["trial"]["keep"]
         return shared
 
-    def make_pruner(self) -> optuna.pruners.BasePruner:
-        """Return Optuna's pruner; the median looks at four complete trials before it prunes."""
-        first, *later = (rung.step for rung in self.trial.ladder())
-        factor = max(2, round(later[0] / first)) if later else 2
-        if self.trial.pruner == "hyperband":
-            return optuna.pruners.HyperbandPruner(first, self.trial.steps, factor)
-        if self.trial.pruner == "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(first, factor)
-        if self.trial.pruner == "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=3)
-        return optuna.pruners.NopPruner()
+    def ladder(self) -> tuple[Rung, ...]:
+        """Return the rungs of a trial; a turn of a population, which is not pruned, has the last.
+
+        Generations are compared after equally many steps, each of them one fidelity.
+        """
+        rungs = self.trial.ladder()
+        return rungs[-1:] if self.strategy == "pbt" else rungs
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +170,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         **_under("training", CPU_TRAINING),
         "trials": 24,
         "startup": 10,
+        "pbt.members": 6,
         "metric.iterations": 6,
         # Networks of so few steps agree with themselves on few pixels; a term that looks only at
         # those would prefer a network that explains nothing.

@@ -1,42 +1,31 @@
-"""The Optuna study: opened, checked, continued after any end, asked for the next trial."""
+"""The Optuna study: created, or opened where it was left, and checked."""
 
+import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
-from autoflow.results import REASON, TrialResult, read_trials
-from autoflow.space import Value
 from selfflow.runs.errors import UserError
 
-OWNER = "owner"
-RETRIES = "retries"
 MADE_FOR = "made_for"
-MOST_RETRIES = 2
+# Seconds from one sign of life of a running trial to the next, and without any until it is taken
+# for dead: a storage that is restarted, or a machine that is busy, may take a minute.
+HEARTBEAT, GRACE = 20, 120
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def open_study(
-    storage: str,
-    name: str,
-    *,
-    made_for: Mapping[str, Any],
-    first_points: Sequence[Mapping[str, Value]],
-    pruner: optuna.pruners.BasePruner,
-) -> optuna.Study:
+def open_study(storage: str, name: str, *, made_for: Mapping[str, Any]) -> optuna.Study:
     """Create a study, or open it where it was left.
 
     Args:
         storage: an Optuna storage URL.
         name: of the study in its storage.
         made_for: what trials of one study have in common, such as target and search space.
-        first_points: tried first, in this order; the first is the default set.
-        pruner: which trials to give up.
 
     Raises:
         UserError: no such storage, or its study was made for something else.
@@ -46,7 +35,6 @@ def open_study(
             study_name=name,
             storage=_storage(storage),
             direction="minimize",
-            pruner=pruner,
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy's and the drivers' own kinds
@@ -56,8 +44,6 @@ def open_study(
     known = study.user_attrs.get(MADE_FOR)
     if known is None:
         study.set_user_attr(MADE_FOR, wanted)
-        for point in first_points:
-            study.enqueue_trial(dict(point))
     else:
         _check_same(name, known, wanted)
     return study
@@ -76,10 +62,22 @@ def read_study(storage: str, name: str) -> optuna.Study:
         raise UserError(f"{storage}: study {name} cannot be opened ({reason})") from None
 
 
+def digest(study: optuna.Study) -> str:
+    """Return a short name of what a study was made for: another one's trainings differ."""
+    text = json.dumps(study.user_attrs[MADE_FOR], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _storage(url: str) -> optuna.storages.RDBStorage:
-    # Several processes write to one SQLite file; each waits for its turn.
-    patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-    return optuna.storages.RDBStorage(url, engine_kwargs=patient)
+    if url.startswith("sqlite"):
+        # Several processes write to one file; each waits for its turn.
+        engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    else:
+        # A server has some hundred connections for all workers, and may have been restarted.
+        engine = {"pool_size": 1, "pool_pre_ping": True}
+    return optuna.storages.RDBStorage(
+        url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+    )
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -92,59 +90,3 @@ def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) 
         elif max(len(str(before)), len(str(now))) < 40:
             key = f"{key} {before}, not {now}"
         raise UserError(f"study {name} was made for another {key}; choose another --out or --name")
-
-
-def ask(study: optuna.Study, *, seed: int, startup: int, owner: str) -> optuna.Trial:
-    """Return the next trial: one that waits, or what TPE proposes from the trials so far.
-
-    The sampler is seeded by the number of trials, so that a search that was stopped and started
-    again proposes what it would have proposed.
-    """
-    count = len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(
-        multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed + count
-    )
-    trial = study.ask()
-    trial.set_user_attr(OWNER, owner)
-    return trial
-
-
-def recover(study: optuna.Study, *, owner: str, alone: bool, default: Mapping[str, Value]) -> int:
-    """Put the trials of a process that is gone back into the queue; return their number.
-
-    Their records stay, as failed without a reason, which `read_trials` leaves out.
-
-    Args:
-        study: to be cleaned.
-        owner: whose trials they are; nobody of that name may be at work.
-        alone: whether trials that nobody has claimed are this owner's, too.
-        default: the point of trial 0.
-    """
-    running = study.get_trials(states=(TrialState.RUNNING,))
-    dead = [t for t in running if t.user_attrs.get(OWNER, owner if alone else None) == owner]
-    for trial in dead:
-        study.tell(trial.number, state=TrialState.FAIL)
-        _again(study, trial, trial.params or (default if trial.number == 0 else {}))
-    return len(dead)
-
-
-def _again(study: optuna.Study, trial: FrozenTrial, point: Mapping[str, Value]) -> None:
-    retries = trial.user_attrs.get(RETRIES, 0)
-    if not point:
-        return
-    if retries < MOST_RETRIES:
-        study.enqueue_trial(dict(point), user_attrs={RETRIES: retries + 1})
-        return
-    reason = f"its process ended {retries + 1} times without a word (out of memory?)"
-    given_up = optuna.trial.create_trial(
-        state=TrialState.FAIL,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs={REASON: reason},
-    )
-    study.add_trial(given_up)
-
-
-def finished(study: optuna.Study) -> list[TrialResult]:
-    """Return the trials that came to an end of their own."""
-    return [trial for trial in read_trials(study) if trial.state != "running"]

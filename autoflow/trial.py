@@ -1,25 +1,34 @@
-"""One trial: a set of hyperparameters is proposed, a network trained on its scenes and measured."""
+"""One trial: a network is trained on the scenes of a set and measured, rung by rung."""
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from torch import Tensor
 
+from autoflow.entry import Entry, Outcome
+from autoflow.heart import Heart
 from autoflow.hyperparameters import Hyperparameters
-from autoflow.objective import Measurement, is_finite, measure_target
+from autoflow.objective import is_finite, measure_target
 from autoflow.pairs import TargetPairs
-from autoflow.results import MEASUREMENTS, REASON, SECONDS
-from autoflow.search_settings import SearchSettings
-from autoflow.space import suggest
+from autoflow.pruning import Pruning
+from autoflow.search_settings import Rung, SearchSettings
 from autoflow.textures import PhotographBank
 from autoflow.train import new_network, train_on_scenes
+from autoflow.trial_folder import TrialFolder
 from selfflow.raft import RAFT
+from selfflow.runs.config import replace_values
 from selfflow.runs.errors import DivergedError, UserError
+from selfflow.runs.loop import Wish
 from selfflow.runs.parameter import Parameter
+from selfflow.runs.store import read_model
 
 
 @dataclass(frozen=True)
@@ -44,67 +53,155 @@ class Bench:
     photographs: PhotographBank | None
     device: torch.device
 
-    def network(self) -> RAFT:
-        """Return the network that a trial starts with, the same for all."""
+    def network(self, parent: Path | None = None) -> RAFT:
+        """Return the network that a trial starts with: its parent's, else the same for all."""
         settings = self.settings
         network = new_network(settings.training.architecture, settings.seed, self.device)
-        if self.base is not None:
-            network.load_state_dict(self.base)
+        start = self.base if parent is None else read_model(parent)[0]
+        if start is not None:
+            network.load_state_dict(start)
         return network
 
 
 # The same scenes' numbers are drawn in all trials, so that their difference is that of their sets;
-# they are not those that the base network has seen.
+# they are not those that the base network has seen. Later generations see further ones.
 TRIAL_SCENES = 1_000_001
 
+# RuntimeError is also what torch raises, out of memory included.
+FAILURES = (DivergedError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 
-def run_trial(study: optuna.Study, trial: optuna.Trial, bench: Bench) -> None:
-    """Train and measure what `trial` proposes, and tell the study how it ended.
 
-    A trial that diverges, meets a NaN or cannot be run at all is told as failed, with the reason.
+class CutOff(Exception):
+    """A trial is left before its end, to be gone on with."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an attempt at a trial goes on from.
+
+    Attributes:
+        folder: where its checkpoints lie.
+        parent: the network that it starts from where there is none; None: the search's own.
+        note: what the training depends on besides; a checkpoint of something else is not taken.
+    """
+
+    folder: TrialFolder
+    parent: Path | None
+    note: Mapping[str, Any]
+
+
+class Attempt:
+    """One attempt at a trial: from where it is, to its end or until it is cut off.
+
+    Args:
+        entry: of the trial in its study.
+        bench: what trials share.
+        heart: of the trial.
+        deadline: `time.time()` at which it stops; None: none.
+    """
+
+    def __init__(self, entry: Entry, bench: Bench, heart: Heart, deadline: float | None) -> None:
+        settings = bench.settings
+        self.entry, self.bench, self.heart, self.deadline = entry, bench, heart, deadline
+        self.pruning = Pruning(settings)
+        self.course = list(entry.trial.course)
+        self.before = entry.trial.generation * settings.trial.steps
+        self.rungs = {rung.step: rung for rung in settings.ladder()}
+        self.last = self.rungs[settings.trial.steps]
+
+    def run(self, start: Start) -> float:
+        """Return Ω after the last step.
+
+        Raises:
+            optuna.TrialPruned: it is hopeless.
+            DivergedError: something is not finite.
+            CutOff: the deadline is reached, or the trial was taken for dead.
+        """
+        settings, trial = self.bench.settings, self.entry.trial
+        network = self.bench.network(start.parent)
+        trained = self.bench.base is not None or start.parent is not None
+        result = train_on_scenes(
+            network,
+            [replace_values(self.bench.start, trial.parameters)],
+            settings.trial.apply(settings.training, trained=trained),
+            seed=settings.seed + TRIAL_SCENES + trial.generation,
+            photographs=self.bench.photographs,
+            run=start.folder.open(start.note),
+            title=f"Trial {trial.number}",
+            watch=lambda step: self._watch(network, step),
+        )
+        if result.steps < self.last.step:
+            raise CutOff
+        if self._measured() < self.before + self.last.step:
+            self._measure(network, self.last)  # the checkpoint was ahead of what the study knows
+        start.folder.save_network(network, self.course[-1].as_dict() | {"key": trial.key})
+        return self.course[-1].omega
+
+    def _watch(self, network: RAFT, step: int) -> Wish | None:
+        if self.heart.stopped.is_set():
+            raise CutOff
+        rung = self.rungs.get(step)
+        if rung is not None and self.before + step > self._measured():
+            self._measure(network, rung)
+            self._prune(rung)
+        if self.deadline is not None and time.time() >= self.deadline:
+            return Wish.STOP
+        return None if rung is None else Wish.CHECKPOINT
+
+    def _measured(self) -> int:
+        return self.course[-1].step if self.course else 0
+
+    def _measure(self, network: RAFT, rung: Rung) -> None:
+        pairs, metric = self.bench.pairs.at(rung.pairs, rung.side), self.bench.settings.metric
+        measured = measure_target(network, pairs, metric, self.before + rung.step)
+        if not is_finite(measured):
+            raise DivergedError(f"Ω is not finite after {rung.step} steps")
+        self.course.append(measured)
+        self.entry.record(self.course)
+
+    def _prune(self, rung: Rung) -> None:
+        if rung == self.last:
+            return
+        hopeless = self.pruning.is_hopeless(self.entry.study, self.entry.trial_id)
+        if hopeless and not self.entry.trial.is_default:
+            raise optuna.TrialPruned(f"hopeless after {rung.step} of {self.last.step} steps")
+
+
+def run_trial(entry: Entry, bench: Bench, start: Start, deadline: float | None = None) -> None:
+    """Train and measure what a trial proposes, and store how it ended.
+
+    A trial that diverges, meets a NaN or cannot be run at all has failed, with the reason. One that
+    is left early, at the deadline or on the way out, can be gone on with. What comes to an end
+    after the trial was taken for dead is dropped.
+
+    Args:
+        entry: of the trial in its study.
+        bench: what trials share.
+        start: what it goes on from.
+        deadline: `time.time()` at which it stops; None: none.
+
+    Raises:
+        UserError: what it needs cannot be read or written.
     """
     begun = time.monotonic()
-    state, value, reason = TrialState.FAIL, None, ""
     try:
-        value = _measure(trial, bench)
-        state = TrialState.COMPLETE
+        with Heart(entry.study, entry.trial_id) as heart:
+            outcome = _outcome(Attempt(entry, bench, heart, deadline), start)
+        entry.end(outcome, time.monotonic() - begun)
+    except BaseException as error:
+        with suppress(UpdateFinishedTrialError, StorageInternalError):
+            entry.stop(time.monotonic() - begun)
+        if not isinstance(error, CutOff | UpdateFinishedTrialError):
+            raise
+
+
+def _outcome(attempt: Attempt, start: Start) -> Outcome:
+    try:
+        return Outcome(TrialState.COMPLETE, attempt.run(start))
     except optuna.TrialPruned as pruned:
-        state, reason = TrialState.PRUNED, str(pruned)
-    except (DivergedError, UserError, RuntimeError, ValueError, ArithmeticError) as error:
-        # RuntimeError is also what torch raises, out of memory included.
+        return Outcome(TrialState.PRUNED, reason=str(pruned))
+    except (UserError, *FAILURES) as error:
+        if isinstance(error, UpdateFinishedTrialError) or isinstance(error.__cause__, OSError):
+            raise  # not the set is to blame: somebody else has the trial, or the disk is full
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    trial.set_user_attr(SECONDS, time.monotonic() - begun)
-    trial.set_user_attr(REASON, reason)
-    study.tell(trial, value, state)
-
-
-def _measure(trial: optuna.Trial, bench: Bench) -> float:
-    """Return Ω after the last step; TrialPruned, DivergedError if it does not get there."""
-    settings = bench.settings
-    hyperparameters = suggest(trial, bench.start, bench.space)
-    network = bench.network()
-    due = [rung.step for rung in settings.trial.ladder()]
-    course: list[Measurement] = []
-
-    def watch(step: int) -> None:
-        if step not in due:
-            return
-        measured = measure_target(network, bench.pairs, settings.metric, step)
-        if not is_finite(measured):
-            raise DivergedError(f"Ω is not finite after {step} steps")
-        course.append(measured)
-        trial.set_user_attr(MEASUREMENTS, [each.as_dict() for each in course])
-        trial.report(measured.omega, step)
-        if step < due[-1] and trial.number > 0 and trial.should_prune():
-            raise optuna.TrialPruned(f"hopeless after {step} of {due[-1]} steps")
-
-    train_on_scenes(
-        network,
-        [hyperparameters],
-        settings.trial.apply(settings.training, trained=bench.base is not None),
-        seed=settings.seed + TRIAL_SCENES,
-        photographs=bench.photographs,
-        title=f"Trial {trial.number}",
-        watch=watch,
-    )
-    return course[-1].omega
+        return Outcome(TrialState.FAIL, reason=reason)

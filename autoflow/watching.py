@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from rich.text import Text
 
 from autoflow.live_table import Moment, search_table, time_left
-from autoflow.results import TrialResult, counts, ranked, read_trial
+from autoflow.results import TrialResult, counted, ranked, read_trial
 from autoflow.search_settings import SearchSettings
 from selfflow.runs.progress import console, format_duration, live
 
@@ -79,15 +79,15 @@ class Watch:
             stored = self.study.get_trials(deepcopy=False)
         except StorageInternalError:
             return self._seen
-        counted = [trial for trial in stored if counts(trial)]
-        trials = [self._read(trial) for trial in counted]
+        known = counted(stored)
+        trials = [self._read(trial) for trial in known]
         others = {trial.owner for trial in trials if trial.state == "running"}
         now = datetime.now()
         self._seen = Moment(
             trials,
             elapsed={
                 trial.number: max((now - (trial.datetime_start or now)).total_seconds(), 0.0)
-                for trial in counted
+                for trial in known
                 if not trial.state.is_finished()
             },
             workers=len(others | self.owners()),

@@ -3,71 +3,76 @@
 import multiprocessing
 import os
 import threading
-import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from pathlib import Path
 
 import optuna
 import torch
 
-from autoflow.results import TrialResult
-from autoflow.search import Report, clean_up, may_start, open_bench, open_trials, run_next
+from autoflow.owners import new_owner, registered
+from autoflow.results import TrialResult, finished
+from autoflow.search import Report, open_bench, open_trials, work
 from autoflow.search_settings import SearchSettings
-from autoflow.study import finished
-from autoflow.trial import Bench
 from selfflow.runs.progress import console
 
 
 def run_in_workers(
     study: optuna.Study,
-    bench: Bench,
+    settings: SearchSettings,
     path: Path,
+    device: torch.device,
     *,
-    owner: str,
-    report: Report | None = None,
-) -> list[TrialResult]:
-    """Run trials in `workers` processes until the study has as many as the settings ask for.
+    deadline: float | None,
+    report: Report,
+) -> None:
+    """Run trials in `workers` processes until all that the settings ask for have come to an end.
 
-    A worker that is killed takes its trial along; the trial is queued again, a few times.
+    A worker that is killed takes its trial along; the trial is tried again, a few times.
     """
-    begun = time.monotonic()
-    while may_start(study, bench.settings, begun):
+    say = _told_of(study, report)
+    while True:
         try:
-            _run_pool(study, bench, path, owner, report, begun)
+            _run_pool(settings, path, device, deadline, say)
+            return
         except BrokenProcessPool:
             console.print("A worker process ended without a word; its trial is tried again.")
-            clean_up(study, bench, owner)
-    return finished(study)
 
 
 def _run_pool(
-    study: optuna.Study,
-    bench: Bench,
+    settings: SearchSettings,
     path: Path,
-    owner: str,
-    report: Report | None,
-    begun: float,
+    device: torch.device,
+    deadline: float | None,
+    say: Callable[[], None],
 ) -> None:
-    settings = bench.settings
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // settings.workers)
     with ProcessPoolExecutor(settings.workers, context, _prepare, (threads,)) as pool:
-        running: set[Future[TrialResult]] = set()
-        while True:
-            wanted = settings.trials - len(finished(study)) - len(running)
-            free = min(settings.workers - len(running), wanted)
-            if may_start(study, settings, begun):
-                arguments = (settings, path, str(bench.device), owner)
-                running |= {pool.submit(_one_trial, *arguments) for _ in range(free)}
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+        running = {
+            pool.submit(_work, settings, path, str(device), deadline)
+            for _ in range(settings.workers)
+        }
+        while running:
+            done, running = wait(running, timeout=0.5)
             for future in done:
-                result = future.result()
-                if report is not None:
-                    report(result, finished(study))
+                future.result()
+            say()
+
+
+def _told_of(study: optuna.Study, report: Report) -> Callable[[], None]:
+    """Return what reports the trials that have ended since it was called the last time."""
+    told = {trial.number for trial in finished(study)}
+
+    def say() -> None:
+        ended: list[TrialResult] = finished(study)
+        for trial in ended:
+            if trial.number not in told:
+                told.add(trial.number)
+                report(trial, ended)
+
+    return say
 
 
 def _prepare(threads: int) -> None:
@@ -84,16 +89,9 @@ def _prepare(threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _one_trial(settings: SearchSettings, path: Path, device: str, owner: str) -> TrialResult:
-    bench = _bench(settings, path, device)
-    return run_next(_study(settings, path, device), bench, owner)
-
-
-@lru_cache(maxsize=1)
-def _bench(settings: SearchSettings, path: Path, device: str) -> Bench:
-    return open_bench(settings, path, torch.device(device))
-
-
-@lru_cache(maxsize=1)
-def _study(settings: SearchSettings, path: Path, device: str) -> optuna.Study:
-    return open_trials(settings, _bench(settings, path, device), path)
+def _work(settings: SearchSettings, path: Path, device: str, deadline: float | None) -> None:
+    bench = open_bench(settings, path, torch.device(device))
+    study = open_trials(settings, bench, path)
+    owner = new_owner()
+    with registered(path, owner):
+        work(study, bench, path, owner=owner, deadline=deadline)

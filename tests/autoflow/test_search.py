@@ -9,12 +9,12 @@ from known import Moving, made_up_trials, moving_target, small_settings
 
 from autoflow import trial as trial_module
 from autoflow.conclusion import _zero_error
-from autoflow.results import TrialResult
-from autoflow.search import make_base, open_bench, open_trials, run_next, run_trials, sole_owner
+from autoflow.pruning import Pruning
+from autoflow.results import TrialResult, finished
+from autoflow.search import make_base, open_bench, open_trials, sole_owner, work
 from autoflow.search_run import TrialLines, rebuild_report, run_search, stored_settings
 from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
-from autoflow.study import finished
 from autoflow.train import new_network
 from autoflow.trial import Bench
 from selfflow.io import write_image
@@ -48,6 +48,12 @@ def prepared(path: Path, settings: SearchSettings) -> Bench:
     return open_bench(settings, path, CPU)
 
 
+def run_all(settings: SearchSettings, bench: Bench, path: Path) -> list[TrialResult]:
+    study = open_trials(settings, bench, path)
+    work(study, bench, path, owner="me")
+    return finished(study)
+
+
 def courses(trials: list[TrialResult]) -> list[list[float]]:
     return [[measured.omega for measured in trial.course] for trial in trials]
 
@@ -79,8 +85,8 @@ def test_a_search_ends_with_files_a_report_and_a_network(frames: Path, tmp_path:
 def test_the_default_set_is_trial_zero(frames: Path, tmp_path: Path) -> None:
     settings = small_settings(str(frames), trials=1)
     bench = prepared(tmp_path / "run", settings)
-    study = open_trials(settings, bench, tmp_path / "run")
-    result = run_next(study, bench, "me")
+    (result,) = run_all(settings, bench, tmp_path / "run")
+    assert result.is_default
     assert replace_values(bench.start, result.parameters) == bench.start
     assert [measured.step for measured in result.course] == [1, 2]
 
@@ -89,11 +95,11 @@ def test_a_search_in_two_parts_finds_what_one_finds(frames: Path, tmp_path: Path
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings = small_settings(str(frames))
     bench = prepared(whole, settings)
-    expected = run_trials(open_trials(settings, bench, whole), bench, owner="me")
+    expected = run_all(settings, bench, whole)
     for count in (1, 3):
         shorter = settings.model_copy(update={"trials": count})
         bench = prepared(parts, shorter)
-        found = run_trials(open_trials(shorter, bench, parts), bench, owner="me")
+        found = run_all(shorter, bench, parts)
     assert courses(found) == courses(expected)
     assert [t.parameters for t in found] == [t.parameters for t in expected]
 
@@ -103,7 +109,6 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
 ) -> None:
     settings = small_settings(str(frames))
     bench = prepared(tmp_path / "run", settings)
-    study = open_trials(settings, bench, tmp_path / "run")
     measure, calls = trial_module.measure_target, iter([False, False, True, False, False])
 
     def sometimes_nan(network, *arguments):
@@ -113,7 +118,7 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
         return measure(network, *arguments)
 
     monkeypatch.setattr(trial_module, "measure_target", sometimes_nan)
-    trials = run_trials(study, bench, owner="me")
+    trials = run_all(settings, bench, tmp_path / "run")
     assert [trial.state for trial in trials] == ["complete", "failed", "complete"]
     assert "Ω is not finite after 1 steps" in trials[1].reason
 
@@ -123,9 +128,8 @@ def test_hopeless_trials_are_pruned_but_the_default_set_never(
 ) -> None:
     settings = small_settings(str(frames), trials=2)
     bench = prepared(tmp_path / "run", settings)
-    study = open_trials(settings, bench, tmp_path / "run")
-    monkeypatch.setattr("optuna.Trial.should_prune", lambda self: True)
-    trials = run_trials(study, bench, owner="me")
+    monkeypatch.setattr(Pruning, "is_hopeless", lambda *_: True)
+    trials = run_all(settings, bench, tmp_path / "run")
     assert [trial.state for trial in trials] == ["complete", "pruned"]
     assert [len(trial.course) for trial in trials] == [2, 1]
     assert "hopeless after 1 of 2 steps" in trials[1].reason
@@ -141,7 +145,7 @@ def test_ground_truth_never_influences_a_self_supervised_search(
         settings = small_settings("moving", trials=2)
         path = tmp_path / str(labelled)
         bench = prepared(path, settings)
-        found.append(run_trials(open_trials(settings, bench, path), bench, owner="me"))
+        found.append(run_all(settings, bench, path))
     assert courses(found[0]) == courses(found[1])
     assert found[0][0].last is not None
     assert found[0][0].last.aepe is not None
@@ -196,7 +200,7 @@ def test_a_report_needs_a_study_and_makes_none(frames: Path, tmp_path: Path) -> 
     bench = prepared(tmp_path, settings)
     with pytest.raises(UserError, match="study s-af cannot be opened"):
         rebuild_report(settings, tmp_path, CPU)
-    run_trials(open_trials(settings, bench, tmp_path), bench, owner="me")
+    run_all(settings, bench, tmp_path)
     # What was added to the settings since does not matter to those who only look.
     later = settings.model_copy(update={"only": ("foreground",)})
     assert rebuild_report(later, tmp_path, CPU).results["complete"] == 1

@@ -1,0 +1,74 @@
+"""What a worker writes about the trial that it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from autoflow.objective import Measurement
+from autoflow.results import (
+    MEASUREMENTS,
+    REASON,
+    SECONDS,
+    STOPPED,
+    TrialResult,
+    read_trial,
+    read_trials,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: complete with Ω, or pruned or failed for a reason."""
+
+    state: TrialState
+    omega: float | None = None
+    reason: str = ""
+
+
+class Entry:
+    """A running trial of a study.
+
+    What is written is refused, with optuna.exceptions.UpdateFinishedTrialError, if the trial was
+    taken for dead in the meantime: somebody else may have begun it again.
+
+    Args:
+        study: it belongs to.
+        trial_id: its number in the storage, where several studies may be.
+    """
+
+    def __init__(self, study: optuna.Study, trial_id: int) -> None:
+        self.study, self.trial_id = study, trial_id
+        self._storage = study._storage
+        self.trial = read_trial(self.frozen())
+
+    def frozen(self) -> FrozenTrial:
+        """Return it as it is stored now."""
+        return self._storage.get_trial(self.trial_id)
+
+    def record(self, course: Sequence[Measurement]) -> None:
+        """Store the measurements up to now."""
+        values = [each.as_dict() for each in course]
+        self._storage.set_trial_user_attr(self.trial_id, MEASUREMENTS, values)
+        last = course[-1]
+        self._storage.set_trial_intermediate_value(self.trial_id, last.step, last.omega)
+
+    def end(self, outcome: Outcome, seconds: float) -> None:
+        """Store how it ended, `seconds` after it was taken."""
+        self._storage.set_trial_user_attr(self.trial_id, SECONDS, self.trial.seconds + seconds)
+        if outcome.state != TrialState.COMPLETE:
+            self._storage.set_trial_user_attr(self.trial_id, REASON, outcome.reason)
+        values = None if outcome.omega is None else [outcome.omega]
+        self._storage.set_trial_state_values(self.trial_id, outcome.state, values)
+
+    def stop(self, seconds: float = 0.0) -> None:
+        """Leave it to be gone on with, by anybody; it does not count as an attempt that failed."""
+        self._storage.set_trial_user_attr(self.trial_id, SECONDS, self.trial.seconds + seconds)
+        self._storage.set_trial_user_attr(self.trial_id, STOPPED, True)
+        self._storage.set_trial_state_values(self.trial_id, TrialState.FAIL)
+
+    def result(self) -> TrialResult | None:
+        """Return what became of it; None if it was cut off."""
+        trials = read_trials(self.study)
+        return next((t for t in trials if t.number == self.trial.number), None)
