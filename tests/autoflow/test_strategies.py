@@ -52,18 +52,16 @@ def test_a_population_that_never_copies_is_refused() -> None:
         strategy_of(SearchSettings(strategy="pbt", trials=7, pbt=population), MIXED)
 
 
-@pytest.mark.parametrize("name", ["tpe", "random", "cma-es", "pbt"])
-def test_a_study_read_from_its_storage_gives_the_job_that_it_gave_before(
-    tmp_path: Path, name: str
-) -> None:
-    settings = SearchSettings(strategy=name, trials=20, startup=3, pbt=PbtSettings(members=4))
-    strategy = strategy_of(settings, MIXED)
-    study = play(strategy, MIXED, lambda p: float(p["even"]) / 3 + p["ratio"], 9)
+def test_a_study_read_from_its_storage_gives_the_job_that_it_gave_before(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
-    optuna.create_study(storage=storage, study_name="copy").add_trials(study.trials)
-    job = proposed(strategy, optuna.load_study(storage=storage, study_name="copy"))
-    assert job
-    assert job == proposed(strategy, study)
+    for name in ("tpe", "random", "cma-es", "pbt"):
+        settings = SearchSettings(strategy=name, trials=20, startup=3, pbt=PbtSettings(members=4))
+        strategy = strategy_of(settings, MIXED)
+        study = play(strategy, MIXED, lambda p: float(p["even"]) / 3 + p["ratio"], 9)
+        optuna.create_study(storage=storage, study_name=name).add_trials(study.trials)
+        job = proposed(strategy, optuna.load_study(storage=storage, study_name=name))
+        assert job
+        assert job == proposed(strategy, study)
 
 
 def test_the_first_job_is_the_default_set_and_the_others_lie_near_it() -> None:
