@@ -15,7 +15,9 @@ from selfflow.frames import FrameCache, PairAddress, fit_size
 from selfflow.random import key, purpose, uniform
 
 GOLDEN = (sqrt(5) - 1) / 2  # multiples of it, modulo 1, fill [0, 1) evenly, however many
-SMALL = 128  # short side of the frames in which motion is estimated, px; more hardly changes it
+# Short side of the frames in which motion is estimated, px. On DAVIS, motion in frames of twice the
+# size differs by 3 % in the mean.
+SMALL = 96
 
 
 def motions(cache: FrameCache, pairs: Sequence[PairAddress]) -> list[float]:
@@ -71,7 +73,8 @@ def _motion(cache: FrameCache, pair: PairAddress) -> float:
     height, width = cache.frame(pair.sequence, pair.first).shape[-2:]
     small = fit_size(height, width, SMALL)
     grey = [_small_grey(cache.frame(pair.sequence, index), small) for index in pair[1:]]
-    flow = Dis().calculate(*grey) * np.float32((width / small[1], height / small[0]))
+    scale = np.array((width / small[1], height / small[0]), np.float32)
+    flow = Dis().calculate(*grey) * scale
     return round(float(np.linalg.norm(flow, axis=-1).mean()), 2)
 
 
