@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoflow.figures import network_figure, set_figures
 from autoflow.final import NETWORK
 from autoflow.objective import measure_target
-from autoflow.report import Figure, Search, render_report
+from autoflow.report.page import Figure, Search, render_report
+from autoflow.report.pictures import network_figure, set_figures
 from autoflow.results import TrialResult, agreement, measured_steps
 from autoflow.search import BASE, summary, write_results
 from autoflow.trial import Bench

@@ -6,7 +6,7 @@ import pytest
 from known import made_up_trials
 
 from autoflow.hyperparameters import Hyperparameters
-from autoflow.report import Figure, Search, importance, render_report
+from autoflow.report.page import Figure, Search, importance, render_report
 from autoflow.space import searched
 
 SPACE = searched(Hyperparameters())

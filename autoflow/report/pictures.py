@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.pairs import TargetPairs
 from autoflow.preview import HEADINGS, pair_rows
-from autoflow.report import Figure
+from autoflow.report.page import Figure
 from autoflow.sheet import Picture, flow_picture, picture, sheet
 from autoflow.stream import stream
 from autoflow.trial import Bench

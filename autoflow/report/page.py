@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from autoflow import charts
+from autoflow.report import charts
 from autoflow.results import Agreement, TrialResult, agreement, measured_steps, ranked
 from autoflow.sheet import Picture
 from autoflow.space import place
@@ -69,7 +69,7 @@ def render_report(search: Search) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["duration"] = format_duration
-    template = environment.from_string(files("autoflow").joinpath("report.html").read_text())
+    template = environment.from_string(files("autoflow.report").joinpath("report.html").read_text())
     return template.render(**_content(search))
 
 
