@@ -109,6 +109,34 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
+class _Gather(torch.autograd.Function):
+    """Concatenation over processes, whose gradient is the sum of what all of them send back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        total = all_reduce_sum(gradient)
+        return total.tensor_split(world_size())[rank()]
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Return the processes' tensors `(N, ...)`, of one size, as one `(N · processes, ...)`.
+
+    In the order of the processes. Gradients flow back to the process that a part came from, the sum
+    of what all make of it: all of them are to take the backward pass.
+    """
+    if not active():
+        return tensor
+    gathered: Tensor = _Gather.apply(tensor)
+    return gathered
+
+
 def mean_scalars(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the mean of each scalar over all processes, which have the same names."""
     if not active():

@@ -29,15 +29,3 @@ def test_momentum_of_one_and_zero_keep_and_copy():
     assert torch.equal(target.weight, before)
     follow(target, online, 0.0)
     assert torch.equal(target.weight, online.weight)
-
-
-def test_a_head_maps_every_position_by_itself_as_a_perceptron():
-    head = perceptron(6, 10, 4).eval()
-    features = torch.randn(2, 6, 3, 5)
-    mlp = nn.Sequential(
-        nn.Linear(6, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 4, bias=False)
-    ).eval()
-    state = {k: v.flatten(1) if v.ndim == 4 else v for k, v in head.state_dict().items()}
-    mlp.load_state_dict(state)
-    expected = mlp(features.permute(0, 2, 3, 1).reshape(-1, 6)).view(2, 3, 5, 4).permute(0, 3, 1, 2)
-    torch.testing.assert_close(head(features), expected)

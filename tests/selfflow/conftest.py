@@ -1,11 +1,7 @@
-"""What several tests need: textured pictures that move, and processes that work together."""
+"""What several tests need: textured pictures that move."""
 
-import multiprocessing
-import socket
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -54,32 +50,3 @@ def films() -> SimpleNamespace:
     return SimpleNamespace(
         texture=texture, film=film, write_frames=write_frames, write_video=write_video
     )
-
-
-def work_together(work: Callable[..., None], *arguments: Any, count: int = 2) -> list[int | None]:
-    """Call `work(environment, *arguments)` in `count` processes; return their exit codes.
-
-    `environment` is what torchrun would set. One server imports torch and forks for all.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["selfflow.cli"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    processes = [
-        context.Process(target=work, args=(together | {"RANK": str(rank)}, *arguments))
-        for rank in range(count)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        process.kill()
-    return [process.exitcode for process in processes]
-
-
-@pytest.fixture
-def processes() -> Callable[..., list[int | None]]:
-    """The function of this file that starts processes."""
-    return work_together

@@ -18,6 +18,7 @@ from selfflow.runs.distributed import (
     average_gradients,
     copy_from_first,
     from_first,
+    gather,
     largest,
     launched,
     mean_scalars,
@@ -99,6 +100,12 @@ def exchange(environment: dict[str, str], folder: Path) -> None:
         assert from_first(lambda: f"process {number}") == "process 0"
         with pytest.raises(UserError, match="only process 0 says so"):
             from_first(lambda: fail(number))
+        part = torch.full((1, 2), float(number + 1), requires_grad=True)
+        whole = gather(part)
+        assert whole.tolist() == [[1, 1], [2, 2]]
+        ((number + 1) * (whole * torch.tensor([[1.0, 2.0], [3.0, 4.0]])).sum()).backward()
+        assert part.grad is not None
+        assert part.grad.tolist() == [[3 * (2 * number + 1), 3 * (2 * number + 2)]]
         print(number)
         save_model(folder / "one", {"weight": torch.tensor([float(number)])}, {})
     assert not console.quiet
@@ -167,6 +174,7 @@ def test_alone_nothing_is_exchanged() -> None:
     assert largest(3, False) == [3, 0]
     assert mean_scalars({"loss": value}) == {"loss": value}
     assert from_first(lambda: 5) == 5
+    assert gather(value) is value
 
 
 def test_what_processes_tell_each_other(processes: Processes, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Contrastive losses: which of many vectors belongs to this one?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfflow.runs.distributed import gather, rank
+
+
+def info_nce(
+    queries: Tensor, positives: Tensor, negatives: Tensor | None, temperature: float
+) -> Tensor:
+    """Return -log exp(q·p / t) / (exp(q·p / t) + Σₙ exp(q·n / t)) of each query, `(N,)`.
+
+    Of unit vectors: all are normalised here. In float32 also under autocast. No gradient is
+    stopped; the caller detaches what does not learn.
+
+    van den Oord, Li and Vinyals 2018; MoCo's equation 1.
+
+    Args:
+        queries: `(N, C)`.
+        positives: one for each query, `(N, C)`.
+        negatives: the same ones for all queries, `(K, C)`. None: the other queries' positives.
+        temperature: t.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        queries, positives = _unit(queries), _unit(positives)
+        if negatives is None:
+            logits = queries @ positives.T
+            correct = torch.arange(len(queries), device=queries.device)
+        else:
+            own = (queries * positives).sum(1, keepdim=True)
+            logits = torch.cat((own, queries @ _unit(negatives).T), 1)
+            correct = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+        return F.cross_entropy(logits / temperature, correct, reduction="none")
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return SimCLR's loss of each vector (equation 1), `(2N,)`: those of `first`, then `second`.
+
+    The positive of a vector is the other view's, its negatives are both views of all other images,
+    in all processes, whose vectors get gradients from here too. Averaged over the processes it is
+    the loss of one process with the whole batch.
+
+    Args:
+        first: view 1 of N images, `(N, C)`, of any length.
+        second: view 2 of the same, likewise.
+        temperature: t.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        own = torch.cat((_unit(first), _unit(second)))
+        everyone = gather(own[None])  # (processes, 2N, C)
+        count, offset = len(own), rank() * len(own)
+        logits = own @ everyone.flatten(0, 1).T / temperature
+        place = torch.arange(count, device=own.device)
+        itself = torch.zeros_like(logits, dtype=torch.bool)
+        itself[place, offset + place] = True
+        partner = offset + (place + count // 2) % count
+        logits = logits.masked_fill(itself, -torch.inf)
+        return F.cross_entropy(logits, partner, reduction="none")
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Return vectors `(N, C)` at unit length, at least in float32."""
+    wide = torch.promote_types(vectors.dtype, torch.float32)
+    return F.normalize(vectors.to(wide), dim=1)

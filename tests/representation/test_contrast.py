@@ -1,0 +1,114 @@
+"""Contrastive losses against loops over every pair, in value and gradient, in float64."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from representation.contrast import info_nce, nt_xent
+from selfflow.runs.distributed import process_group, rank
+
+Processes = Callable[..., list[int | None]]
+
+
+def vectors(seed: int, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(count, 5, generator=generator, dtype=torch.float64)
+    return drawn.requires_grad_()
+
+
+def similarity(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    return (a * b).sum() / (a.norm() * b.norm()) / temperature
+
+
+def info_nce_by_hand(
+    queries: Tensor, positives: Tensor, negatives: Tensor | None, temperature: float
+) -> Tensor:
+    losses = []
+    for i, query in enumerate(queries):
+        own = similarity(query, positives[i], temperature).exp()
+        others = positives[torch.arange(len(positives)) != i] if negatives is None else negatives
+        total = own + sum(similarity(query, other, temperature).exp() for other in others)
+        losses.append(-(own / total).log())
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+@pytest.mark.parametrize("with_negatives", [True, False])
+def test_info_nce_equals_a_loop(temperature: float, with_negatives: bool):
+    queries, positives = vectors(0, 6), vectors(1, 6)
+    negatives = vectors(2, 9) if with_negatives else None
+    found = info_nce(queries, positives, negatives, temperature)
+    expected = info_nce_by_hand(queries, positives, negatives, temperature)
+    torch.testing.assert_close(found, expected)
+    inputs = [t for t in (queries, positives, negatives) if t is not None]
+    weights = torch.arange(6.0, dtype=torch.float64)
+    gradients = torch.autograd.grad((found * weights).sum(), inputs)
+    for a, b in zip(
+        gradients, torch.autograd.grad((expected * weights).sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_info_nce_keeps_its_precision_under_autocast():
+    queries, positives, negatives = (vectors(n, 6).detach().float() for n in range(3))
+    expected = info_nce(queries, positives, negatives, 0.07)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = info_nce(queries, positives, negatives, 0.07)
+    assert torch.equal(found, expected)
+    low = info_nce(queries.bfloat16(), positives.bfloat16(), negatives.bfloat16(), 0.07)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, expected, rtol=0.1, atol=0.05)
+
+
+def nt_xent_by_hand(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    everyone, count = [*first, *second], len(first)
+    losses = []
+    for i, own in enumerate(everyone):
+        values = {
+            j: similarity(own, other, temperature).exp()
+            for j, other in enumerate(everyone)
+            if j != i
+        }
+        losses.append(-(values[(i + count) % (2 * count)] / sum(values.values())).log())
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_nt_xent_equals_a_loop(count: int):
+    first, second = vectors(0, count), vectors(1, count)
+    found, expected = (f(first, second, 0.5) for f in (nt_xent, nt_xent_by_hand))
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(
+        torch.autograd.grad(found.mean(), (first, second)),
+        torch.autograd.grad(expected.mean(), (first, second)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def work(environment: dict[str, str], folder: Path) -> None:
+    os.environ.update(environment)
+    with process_group():
+        first, second = (vectors(seed, 6).detach() for seed in (0, 1))
+        part = slice(3 * rank(), 3 * rank() + 3)
+        own = first[part].requires_grad_(), second[part].requires_grad_()
+        loss = nt_xent(*own, 0.2).mean()
+        loss.backward()
+        torch.save([loss.detach(), own[0].grad, own[1].grad], folder / f"{rank()}.pt")
+
+
+def test_two_processes_contrast_with_each_other(processes: Processes, tmp_path: Path):
+    assert processes(work, tmp_path) == [0, 0]
+    parts = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1)]
+    first, second = vectors(0, 6), vectors(1, 6)
+    loss = nt_xent(first, second, 0.2).mean()
+    loss.backward()
+    torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, loss.detach())
+    for place, whole in ((1, first), (2, second)):
+        # Gradients are averaged over the processes after the backward pass.
+        found = torch.cat([part[place] for part in parts]) / 2
+        torch.testing.assert_close(found, whole.grad)
