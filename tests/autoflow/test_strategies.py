@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pytest
@@ -52,8 +51,8 @@ def test_a_population_that_never_copies_is_refused() -> None:
         strategy_of(SearchSettings(strategy="pbt", trials=7, pbt=population), MIXED)
 
 
-def test_a_study_read_from_its_storage_gives_the_job_that_it_gave_before(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+def test_a_study_read_from_its_storage_gives_the_job_that_it_gave_before() -> None:
+    storage = optuna.storages.RDBStorage("sqlite://")
     for name in ("tpe", "random", "cma-es", "pbt"):
         settings = SearchSettings(strategy=name, trials=20, startup=3, pbt=PbtSettings(members=4))
         strategy = strategy_of(settings, MIXED)
