@@ -127,6 +127,11 @@ class Pbt:
         return near(self.space, self.spread, self.seed, number)
 
 
+def member_of(key: str) -> int:
+    """Return the member whose turn a job of this strategy is, by its key."""
+    return int(key.split("-")[1])
+
+
 def _key(member: int, generation: int) -> str:
     return f"member-{member}-generation-{generation}"
 

@@ -12,7 +12,7 @@ from synthetic import MIXED, add, inside, proposed, unit_space
 
 from autoflow.space import defaults, near, place
 from autoflow.strategies import Job
-from autoflow.strategies.pbt import Pbt, PbtSettings
+from autoflow.strategies.pbt import Pbt, PbtSettings, member_of
 from selfflow.runs.errors import UserError
 
 SPACE = unit_space(3)
@@ -34,7 +34,7 @@ def generation(
     for _ in omegas:
         job = proposed(strategy, study)
         assert job
-        member = int(job.key.split("-")[1])
+        member = member_of(job.key)
         state = (states or {}).get(member, TrialState.COMPLETE)
         omega = None if state in (RUNNING, FAIL) else omegas[member]
         add(study, strategy.space, job, omega, state, step=10 * (job.generation + 1))
@@ -48,6 +48,10 @@ def test_it_begins_with_the_default_set_and_points_around_it() -> None:
     assert jobs[1:] == [
         Job(f"member-{m}-generation-0", near(SPACE, 0.2, 0, m)) for m in range(1, 5)
     ]
+
+
+def test_a_key_says_whose_turn_it_is() -> None:
+    assert member_of("member-12-generation-3") == 12
 
 
 def test_the_worst_copies_the_best_and_the_others_go_on_best_first() -> None:
