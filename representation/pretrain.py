@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from representation import models
 from representation.collapse import CollapseWatch
 from representation.flow_cache import ComputedFlow, FlowCache
 from representation.method import Method
 from representation.methods import METHODS
+from representation.norm import synchronise
 from representation.optimizer import learning_rate, new_optimizer
 from representation.settings import PretrainSettings
 from representation.source import FrameSource
 from selfflow.frames import FrameBatches, FrameCache, find_pairs, pairs_from_json
 from selfflow.models import load as load_flow_model
 from selfflow.runs.devices import pick_device
-from selfflow.runs.distributed import rank
+from selfflow.runs.distributed import rank, world_size
 from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result, fit
 from selfflow.runs.run import Run, home, read_json
@@ -89,10 +91,18 @@ def assemble(
 
 
 def new_method(settings: PretrainSettings, device: torch.device) -> Method:
-    """Return a method with its first weights, which depend on the settings alone."""
+    """Return a method with its first weights, which depend on the settings alone.
+
+    Of several processes, batch normalisation is over all of their batches.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return method_class(settings.method)(settings, device)
+        method = method_class(settings.method)(settings, device)
+    if world_size() > 1:
+        for module in method.modules.values():
+            if isinstance(module, nn.Module):
+                synchronise(module)
+    return method
 
 
 def train(parts: Pretraining, run: Run) -> Result:

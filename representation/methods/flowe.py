@@ -5,7 +5,7 @@ Its features, read where the flow and the views' affine maps lead, are to be pre
 position that both views show. No negatives; BYOL's predictor and momentum keep it from collapse.
 
 Where the paper is silent: the loss is the mean over the valid positions of the whole batch, and
-batch normalisation sees the batch of one process.
+batch normalisation sees the batches of all processes, as in BYOL.
 """
 
 from dataclasses import dataclass
