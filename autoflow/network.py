@@ -79,6 +79,7 @@ def make_network(
     settings: NetworkSettings,
     run: Run,
     device: torch.device,
+    start: str | Path | None = None,
 ) -> Trained:
     """Train a network on the mixed sets and store it under its name; continue where it stopped.
 
@@ -86,10 +87,11 @@ def make_network(
         settings: which sets, how long.
         run: an open run folder of kind "train".
         device: where it is trained.
+        start: where the network that `settings.init` names is read from, if not by that name.
     """
     sets = read_sets(settings.hyperparameters, settings.top)
     if settings.init is not None:
-        network, _ = load_network(settings.init)
+        network, _ = load_network(start or settings.init)
         network = network.to(device)
     else:
         network = new_network(settings.training.architecture, settings.seed, device)
@@ -115,9 +117,15 @@ class NetworkTraining:
 
     settings: NetworkSettings
     device: torch.device
+    start: str | Path | None = None
 
     @classmethod
-    def prepare(cls, config: NetworkSettings, data_root: Path | None = None) -> "NetworkTraining":
+    def prepare(
+        cls,
+        config: NetworkSettings,
+        data_root: Path | None = None,
+        start: str | Path | None = None,
+    ) -> "NetworkTraining":
         """Open and check everything that the training needs; write nothing."""
         settings = (
             config if data_root is None else config.model_copy(update={"data_root": data_root})
@@ -125,8 +133,8 @@ class NetworkTraining:
         read_sets(settings.hyperparameters, settings.top)
         photographs_of(settings)
         if settings.init is not None:
-            check_init(settings.init, settings.training.architecture)
-        return cls(settings, pick_device(settings.device))
+            check_init(str(start or settings.init), settings.training.architecture)
+        return cls(settings, pick_device(settings.device), start)
 
     def estimate(self) -> list[str]:
         """Return lines for a person: what is used, and time and memory, from steps taken."""
@@ -143,7 +151,7 @@ class NetworkTraining:
 
     def run(self, run: Run) -> dict[str, Any]:
         """Train, or go on; store the network; return the results."""
-        trained = make_network(self.settings, run, self.device)
+        trained = make_network(self.settings, run, self.device, self.start)
         facts = {"model": self.settings.name, "path": str(trained.path)}
         return facts | {
             "steps": trained.result.steps,

@@ -88,7 +88,12 @@ class FineTuning:
     device: torch.device
 
     @classmethod
-    def prepare(cls, config: FineTuneConfig, data_root: Path | None = None) -> "FineTuning":
+    def prepare(
+        cls,
+        config: FineTuneConfig,
+        data_root: Path | None = None,
+        start: str | Path | None = None,
+    ) -> "FineTuning":
         """Find the data and load the network of a resolved configuration; write nothing."""
         assert config.init is not None
         if not config.data:
@@ -105,7 +110,7 @@ class FineTuning:
         ]
         data = divide(found, config.held_out, config.seed)
         device = pick_device(config.device)
-        network, metadata = load_network(config.init)
+        network, metadata = load_network(start or config.init)
         network.to(device).train()
         if config.freeze_batch_norm:
             freeze_batch_norm(network)

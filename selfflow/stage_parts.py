@@ -22,7 +22,7 @@ B = TypeVar("B")
 NETWORK = "network.safetensors"  # in the folder of a run that made one
 
 
-def first_network(init: str, device: torch.device) -> RAFT:
+def first_network(init: str | Path, device: torch.device) -> RAFT:
     """Return the network that a stage starts from, to be trained, its batch norms frozen."""
     network = load_network(init)[0].to(device)
     network.train()

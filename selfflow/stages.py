@@ -33,8 +33,17 @@ class Stage(Protocol):
 class Preparation(Protocol):
     """What opens and checks everything that a stage needs."""
 
-    def __call__(self, config: Any, data_root: Path | None = None) -> Stage:
-        """Return the stage; raises UserError where something is missing."""
+    def __call__(
+        self, config: Any, data_root: Path | None = None, start: str | Path | None = None
+    ) -> Stage:
+        """Return the stage; raises UserError where something is missing.
+
+        Args:
+            config: resolved.
+            data_root: where data sets lie.
+            start: where the network that `config.init` names is read from, if not by that name,
+                which may belong to another network by now.
+        """
 
 
 @dataclass(frozen=True)

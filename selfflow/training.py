@@ -54,13 +54,18 @@ class Training:
     device: torch.device
 
     @classmethod
-    def prepare(cls, config: UnsupervisedConfig, data_root: Path | None = None) -> "Training":
+    def prepare(
+        cls,
+        config: UnsupervisedConfig,
+        data_root: Path | None = None,
+        start: str | Path | None = None,
+    ) -> "Training":
         """Open the target and load the network of a resolved configuration; write nothing."""
         assert config.target is not None
         assert config.init is not None
         target = open_target(config.target, data_root)
         device = pick_device(config.device)
-        return cls(config, target, first_network(config.init, device), device)
+        return cls(config, target, first_network(start or config.init, device), device)
 
     def estimate(self) -> list[str]:
         """Return lines for a person: what is used, and time and memory, from two steps taken."""

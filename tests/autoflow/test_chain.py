@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from click.testing import CliRunner, Result
 
 from autoflow.cli import main
 from selfflow.models import load_network, save
-from selfflow.raft import raft_small
+from selfflow.raft import RAFT, raft_small
+from selfflow.runs.run import Run
+from selfflow.stage_parts import NETWORK
+from selfflow.training import Training
 
 CHAIN = """
 [[stages]]
@@ -23,6 +27,7 @@ training.head_start.matching_steps = 0
 recipe = "small.toml"
 name = "second"
 """
+SCENES = CHAIN.partition("[[stages]]\nrecipe")[0]
 RECIPE = """
 stage = "self-supervised"
 crop = [48, 48]
@@ -55,6 +60,10 @@ def call(*arguments: object, expect: int = 0) -> Result:
     return result
 
 
+def same(one: RAFT, other: RAFT) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 def test_each_stage_starts_from_the_network_before_and_a_complete_one_is_left_alone(
     place: Path,
 ) -> None:
@@ -65,10 +74,8 @@ def test_each_stage_starts_from_the_network_before_and_a_complete_one_is_left_al
     first, second = (load_network(name) for name in ("first", "second"))
     assert second[1]["init"] == "first"
     assert second[1]["target"] == first[1]["target"] == "sample"
-    assert any(
-        not torch.equal(a, b)
-        for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True)
-    )
+    assert not same(first[0], second[0])
+    assert same(second[0], load_network(run / "2-self-supervised" / NETWORK)[0])
 
     stored = place / "home" / "models" / "first.safetensors"
     before = stored.stat().st_mtime_ns
@@ -76,6 +83,49 @@ def test_each_stage_starts_from_the_network_before_and_a_complete_one_is_left_al
     assert "is complete" in again.stderr
     assert stored.stat().st_mtime_ns == before
     assert load_network("second")[1]["steps"] == 3
+
+
+def test_a_stage_starts_from_the_runs_own_network_whatever_was_stored_since(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = place / "home" / "train" / "chain"
+
+    def killed(self: Training, run: Run) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "run", killed)
+    call("--target", "sample", expect=130)
+    own = load_network(run / "1-scenes" / NETWORK)[0]
+    assert same(own, load_network("first")[0])
+    torch.manual_seed(0)
+    save("first", raft_small(), {"target": "elsewhere"})
+
+    started = []
+    monkeypatch.setattr(Training, "run", lambda self, run: started.append(self) or {"steps": 2})
+    assert "is complete" in call("--target", "sample").stderr
+    assert same(started[0].network, own)
+    assert not same(started[0].network, load_network("first")[0])
+    assert (started[0].config.init, started[0].config.target) == ("first", "sample")
+
+    (run / "1-scenes" / NETWORK).unlink()
+    assert "is complete" not in call("--target", "sample").stderr
+    assert same(load_network(run / "1-scenes" / NETWORK)[0], own)
+    assert same(started[1].network, own)
+
+
+def test_the_target_of_a_network_to_be_made_is_not_asked_of_the_store(place: Path) -> None:
+    save("first", raft_small(), {"target": "sample"})
+    result = call("--dry-run", expect=2)
+    assert "--target is needed: first is not made for one" in result.stderr
+
+
+def test_a_stage_may_name_another_network_and_another_target(place: Path) -> None:
+    save("mine", raft_small(), {})
+    own = 'init = "mine"\ntarget = "sample"\n'
+    Path("chain.toml").write_text(CHAIN.replace('name = "first"', 'target = "davis"') + own)
+    shown = call("--dry-run").stdout.partition("# stage 2")[2]
+    assert own.splitlines()[0] in shown
+    assert own.splitlines()[1] in shown
 
 
 def test_a_chain_may_start_with_any_stage(place: Path) -> None:
@@ -87,8 +137,7 @@ def test_a_chain_may_start_with_any_stage(place: Path) -> None:
 
 
 def test_hyperparameters_are_for_all_stages_on_scenes(place: Path) -> None:
-    scenes = CHAIN.partition("[[stages]]\nrecipe")[0]
-    Path("chain.toml").write_text(scenes + scenes.replace("first", "second"))
+    Path("chain.toml").write_text(SCENES + SCENES.replace("first", "second"))
     Path("mine.toml").write_text("[foreground]\nacceleration = 0.3\n")
     shown = call("--hyperparameters", "mine.toml", "--dry-run").stdout
     assert shown.count('hyperparameters = "mine.toml"') == 2
@@ -117,6 +166,7 @@ def test_a_dry_run_shows_every_stage_and_writes_nothing(place: Path) -> None:
         ((CHAIN, '[[stages]]\nname = "a"\ninit = "default-small"'), ("--top", "3"), "has none"),
         (("name =", "nmae ="), (), "nmae"),
         (("", ""), ("--target", "nowhere"), "nowhere"),
+        ((CHAIN, SCENES + SCENES.replace("raft-small", "raft-large")), (), "is a raft-small"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(
