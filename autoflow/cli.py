@@ -1,20 +1,22 @@
 """The command line: `autoflow search|train|render|preview|report`."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from autoflow.chain import run_chain
+from autoflow.estimate import estimate
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
 from autoflow.objective import METRICS
 from autoflow.preview import gallery, preview
-from autoflow.search_run import estimate, rebuild_report, run_search, stored_settings
+from autoflow.search_run import rebuild_report, run_search, stored_settings
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
-from autoflow.search_settings import SearchSettings
+from autoflow.search_settings import STRATEGIES, SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.textures import PhotographBank
 from autoflow.writer import LAYOUTS, write_set
@@ -65,12 +67,13 @@ def main() -> None:
 @main.command()
 @click.option("--target", help="Name or path of the video to learn for.")
 @click.option("--metric", type=click.Choice(METRICS), help="What is minimised.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="What proposes the next trial.")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in all.")
 @click.option("--workers", type=click.IntRange(min=1), help="Trials at the same time.")
 @click.option("--storage", help="Optuna storage URL; by default SQLite in the run folder.")
 @click.option("--name", help="Of the search, and of the network it ends with.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of the training at the end.")
-@click.option("--budget", help="Time after which no trial is started, such as 2h.")
+@click.option("--budget", help="Time after which it ends with what was found, such as 2h.")
 @click.option("--no-train", is_flag=True, help="Leave out the training at the end.")
 @click.option("--out", type=_PATH, help="Run folder; the same one again continues it.")
 @json_option
@@ -84,13 +87,19 @@ def search(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Search for the hyperparameters whose scenes teach flow on a target best."""
+    """Search for the hyperparameters whose scenes teach flow on a target best.
+
+    Any number of these processes may work on one search at the same time: with the same --out
+    where they share a disk, else with the same --storage.
+    """
+    begun = time.time()
     values = {**flags, "metric.name": metric, "final.steps": steps}
     settings = common.configure(SearchSettings, values, SEARCH_DEFAULTS)
     path = out or default_run_path("search", settings.name)
     device = pick_device(settings.device)
-    common.announce(settings, estimate(settings, path, device, train=not no_train))
-    found = run_search(settings, path, device, train=not no_train)
+    expected = estimate(settings, path, device, train=not no_train)
+    common.announce(settings, expected.lines)
+    found = run_search(settings, path, device, train=not no_train, begun=begun, step=expected.step)
     shown = found.results | {"report": str(found.report), "run": str(path)}
     if not as_json:
         shown = _brief(shown)

@@ -69,8 +69,11 @@ class Ledger:
         trials = counted(self.study.get_trials(deepcopy=False))
         return sum(trial.state.is_finished() for trial in trials) >= self.limit
 
-    def take(self, strategy: Strategy) -> Entry | None:
-        """Return a new running trial of this worker's; None where there is none to run now."""
+    def take(self, strategy: Strategy | None) -> Entry | None:
+        """Return a new running trial of this worker's; None where there is none to run now.
+
+        Without a strategy none is begun that has not been before.
+        """
         with taking_turns(self.path):
             self._bury()
             while (template := self._next(strategy)) is not None:
@@ -103,7 +106,7 @@ class Ledger:
             self._lent.add(trial._trial_id)
             self._storage.record_heartbeat(trial._trial_id)
 
-    def _next(self, strategy: Strategy) -> FrozenTrial | None:
+    def _next(self, strategy: Strategy | None) -> FrozenTrial | None:
         """Return the trial to be created: one again that was cut off, else what is proposed."""
         trials = self.study.get_trials(deepcopy=False)
         known = counted(trials)
@@ -112,7 +115,7 @@ class Ledger:
             key = trial.user_attrs.get(KEY)
             if key and is_cut_off(trial) and key not in keys:
                 return self._again([t for t in trials if t.user_attrs.get(KEY) == key])
-        if len(known) >= self.limit:
+        if strategy is None or len(known) >= self.limit:
             return None
         job = strategy.next(self.study, [read_trial(trial) for trial in known])
         return None if job is None else self._first(job)

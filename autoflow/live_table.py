@@ -93,7 +93,7 @@ def _outcome(moment: Moment, best: TrialResult | None) -> str:
         state: sum(trial.state == state for trial in moment.trials)
         for state in ("pruned", "failed")
     }
-    default = next((t for t in moment.trials if t.number == 0 and t.state == "complete"), None)
+    default = next((t for t in moment.trials if t.is_default and t.state == "complete"), None)
     beside = f", default {default.omega:.4f}" if default is not None and best != default else ""
     parts = [
         f"best Ω {best.omega:.4f} (trial {best.number}{beside})" if best else "no best yet",

@@ -3,12 +3,10 @@
 Stopped at any moment and started again with the same run folder, it goes on where it was.
 """
 
-import fcntl
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,15 @@ import torch
 from optuna.exceptions import StorageInternalError
 from torch import Tensor
 
+from autoflow.artifacts import keep_pictures
+from autoflow.budget import typical_seconds
 from autoflow.entry import Entry
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.ledger import Ledger
 from autoflow.objective import check_metric, measure_target
 from autoflow.pairs import choose_pairs, read_pairs, write_pairs
-from autoflow.results import TrialResult, ranked, read_trials, to_csv
+from autoflow.report.tables import to_csv, trial_rows
+from autoflow.results import TrialResult, ranked, read_trials
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import Mixture, read_hyperparameters
 from autoflow.space import distributions, searched
@@ -34,13 +35,13 @@ from autoflow.trial_folder import TOP, TrialFolder, tidy
 from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values, to_toml
 from selfflow.runs.errors import UserError
-from selfflow.runs.loop import Result
+from selfflow.runs.loop import Result, Wish
 from selfflow.runs.run import Run, write_text
 from selfflow.runs.store import read_model
 from selfflow.video import open_target
 
 BASE = "base.safetensors"
-Report = Callable[[TrialResult, list[TrialResult]], None]
+BASE_OF_STUDY = "base network"
 
 
 def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Bench:
@@ -76,10 +77,15 @@ def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Be
     )
 
 
-def make_base(settings: SearchSettings, bench: Bench, path: Path) -> dict[str, Tensor]:
+def make_base(
+    settings: SearchSettings, bench: Bench, path: Path, deadline: float | None = None
+) -> dict[str, Tensor]:
     """Store the network that all trials start from, trained on the default set; return its weights.
 
     It is trained here, or one that already is (`base.init`) is taken, and trained on if wished.
+
+    Raises:
+        UserError: `deadline`, as `time.time()`, comes before the training's end.
     """
     base, result = settings.base, Result()
     trained = base.init != RANDOM
@@ -98,6 +104,12 @@ def make_base(settings: SearchSettings, bench: Bench, path: Path) -> dict[str, T
                 photographs=bench.photographs,
                 run=run,
                 title="Base network",
+                watch=lambda _: Wish.STOP if is_past(deadline) else None,
+            )
+        if result.budget_reached:
+            raise UserError(
+                f"the budget is over after {result.steps} of {base.steps} steps of the base "
+                "network; the same command goes on"
             )
     measured = measure_target(network, bench.pairs, settings.metric)
     save(
@@ -125,13 +137,17 @@ def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.St
         UserError: it cannot be opened, or was made for other settings, another space, other pairs
             or another base network.
     """
-    ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
-    lists = {"list of pairs": bench.pairs.digest, "base network": _digest(bench.base)}
     return open_study(
         storage_of(settings, path),
         settings.name,
-        made_for=settings.made_for() | {"space": ranges} | lists,
+        made_for=purpose(settings, bench) | {BASE_OF_STUDY: _digest(bench.base)},
     )
+
+
+def purpose(settings: SearchSettings, bench: Bench) -> dict[str, Any]:
+    """Return what a study is made for, as far as it is known before there is a base network."""
+    ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
+    return settings.made_for() | {"space": ranges, "list of pairs": bench.pairs.digest}
 
 
 def _digest(weights: Mapping[str, Tensor] | None) -> str | None:
@@ -150,7 +166,6 @@ def work(
     *,
     owner: str,
     deadline: float | None = None,
-    report: Report | None = None,
 ) -> None:
     """Run trials in this process until all that the settings ask for have come to an end.
 
@@ -159,9 +174,9 @@ def work(
         bench: what trials share.
         path: the run folder.
         owner: this process, `registered` under that name.
-        deadline: `time.time()` after which no trial is begun; one that runs stops at its next step,
-            and is gone on with when the search is continued. None: none.
-        report: told of each trial that has ended here, and of all that count.
+        deadline: `time.time()` at which it ends; None: none. No trial is begun that would take
+            longer, as trials go. One that runs stops at its next step, and is gone on with when
+            the search is continued.
 
     Raises:
         UserError: the storage is out of reach, or what a trial needs cannot be read or written.
@@ -171,17 +186,18 @@ def work(
     strategy = strategy_of(settings, bench.space)
     pauses = _pauses()
     try:
-        while not (_is_past(deadline) or ledger.is_complete()):
-            entry = ledger.take(strategy)
+        while not (is_past(deadline) or ledger.is_complete()):
+            late = deadline is not None and is_past(deadline - typical_seconds(read_trials(study)))
+            entry = ledger.take(None if late else strategy)
+            if entry is None and late:
+                return
             if entry is None:
                 time.sleep(next(pauses))
                 continue
-            run_trial(entry, bench, _start(entry, path), deadline)
-            trials = read_trials(study)
-            tidy(path, trials, settings)
-            ended = [trial for trial in trials if trial.number == entry.trial.number]
-            if report is not None and ended:
-                report(ended[0], trials)
+            start = _start(entry, path)
+            keep_pictures(entry, bench, path)
+            run_trial(entry, bench, start, deadline)
+            tidy(path, read_trials(study), settings)
             pauses = _pauses()
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
@@ -189,7 +205,8 @@ def work(
         raise UserError(f"{where} is out of reach ({reason}); the same command goes on") from None
 
 
-def _is_past(deadline: float | None) -> bool:
+def is_past(deadline: float | None) -> bool:
+    """Return whether a deadline, as `time.time()`, is over; None: there is none."""
     return deadline is not None and time.time() >= deadline
 
 
@@ -218,7 +235,7 @@ def write_results(path: Path, bench: Bench, trials: list[TrialResult]) -> list[H
     Raises:
         UserError: no trial is complete.
     """
-    write_text(path / "trials.csv", to_csv(trials))
+    write_text(path / "trials.csv", to_csv(trial_rows(trials)))
     order = ranked(trials)[:TOP]
     if not order:
         reasons = [trial.reason for trial in trials if trial.reason]
@@ -232,33 +249,3 @@ def write_results(path: Path, bench: Bench, trials: list[TrialResult]) -> list[H
     write_text(path / "best.toml", origins[0] + to_toml(sets[0]))
     write_text(path / "top3.toml", "".join(origins) + to_toml(Mixture(sets=tuple(sets))))
     return sets
-
-
-@contextmanager
-def sole_owner(path: Path) -> Iterator[None]:
-    """Hold a run folder; UserError while another process does.
-
-    The lock goes with the process, however it ends, so a running trial of this folder that is
-    found under the lock is one whose process is gone.
-    """
-    with (path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{path}: a search is at work in this folder") from None
-        yield
-
-
-def summary(bench: Bench, trials: list[TrialResult]) -> dict[str, Any]:
-    """Return the search's outcome for JSON."""
-    order = ranked(trials)
-    default = next((trial for trial in order if trial.is_default), None)
-    return {
-        "target": bench.settings.target,
-        "metric": bench.settings.metric.name,
-        "trials": len(trials),
-        **{s: sum(t.state == s for t in trials) for s in ("complete", "pruned", "failed")},
-        "best_trial": order[0].number if order else None,
-        "best": order[0].last.as_dict() if order and order[0].last else None,
-        "default": default.last.as_dict() if default and default.last else None,
-    }

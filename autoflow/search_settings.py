@@ -15,6 +15,7 @@ from selfflow.runs.config import Config
 from selfflow.runs.progress import Duration
 
 RANDOM = "random"
+STRATEGIES = ("tpe", "pbt", "random", "cma-es")
 
 _SHARED = {
     *("target", "hyperparameters", "only", "metric", "pairs", "training", "base", "trial"),
@@ -85,6 +86,9 @@ class Trials(Stage):
     keep: Literal["best", "all", "none"] = Field(
         "best", description="trials whose networks are kept: those of the best sets, all or none"
     )
+    pictures: int = Field(
+        4, ge=0, description="rendered pairs on a trial's sheet for optuna-dashboard; 0: no sheet"
+    )
 
     @model_validator(mode="after")
     def _check_rungs(self) -> "Trials":
@@ -123,7 +127,7 @@ class SearchSettings(Config):
     pbt: PbtSettings = PbtSettings()
     trials: int = Field(100, ge=1, description="in all, those of earlier sessions included")
     workers: int = Field(1, ge=1, description="processes that run trials at the same time")
-    budget: Duration | None = Field(None, description="seconds after which no trial is started")
+    budget: Duration | None = Field(None, description="seconds after which it ends, all in all")
     storage: str | None = Field(None, description="Optuna storage URL; none: SQLite in the run")
     startup: int = Field(16, ge=1, description="trials before TPE begins to propose")
     spread: float = Field(
@@ -148,7 +152,8 @@ class SearchSettings(Config):
         Trials can be compared then, and whoever asks a strategy is told the same.
         """
         shared = self.model_dump(mode="json", include=_SHARED)
-        del shared["trial"]["keep"]
+        for harmless in ("keep", "pictures"):
+            del shared["trial"][harmless]
         return shared
 
     def ladder(self) -> tuple[Rung, ...]:

@@ -38,8 +38,7 @@ def open_study(storage: str, name: str, *, made_for: Mapping[str, Any]) -> optun
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy's and the drivers' own kinds
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--storage {storage}: cannot be opened ({reason})") from None
+        raise _not_opened(storage, error) from None
     wanted = json.loads(json.dumps(made_for))
     known = study.user_attrs.get(MADE_FOR)
     if known is None:
@@ -47,6 +46,30 @@ def open_study(storage: str, name: str, *, made_for: Mapping[str, Any]) -> optun
     else:
         _check_same(name, known, wanted)
     return study
+
+
+def check_study(storage: str, name: str, made_for: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a study was made for; nothing if there is none of that name yet.
+
+    Args:
+        storage: an Optuna storage URL.
+        name: of the study in its storage.
+        made_for: what is known of what it would be made for.
+
+    Raises:
+        UserError: no such storage, or the study was made for something else.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=_storage(storage))
+    except KeyError:
+        return {}
+    except Exception as error:
+        raise _not_opened(storage, error) from None
+    known: dict[str, Any] = study.user_attrs.get(MADE_FOR, {})
+    wanted = json.loads(json.dumps(made_for))
+    if known:
+        _check_same(name, {key: known.get(key) for key in wanted}, wanted)
+    return known
 
 
 def read_study(storage: str, name: str) -> optuna.Study:
@@ -78,6 +101,11 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE
     )
+
+
+def _not_opened(storage: str, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"--storage {storage}: cannot be opened ({reason})")
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -204,7 +204,7 @@ def _prepare(path: Path, kind: str, config: Config, may_differ: Collection[str])
         record = read_table(record_path)
         record["continued"] = [*record.get("continued", []), now()]
     else:
-        _check_free(path)
+        check_free(path)
         record = environment(kind, getattr(config, "seed", None))
     write_text(path / "config.toml", text)
     write_text(record_path, to_json(record))
@@ -224,7 +224,8 @@ def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -
             )
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path) -> None:
+    """Raise UserError unless a new run can be made in the folder `path`; there need be none."""
     try:
         found = [each.name for each in path.iterdir()] if path.exists() else []
         # A run that was killed while it was being made has left no more than config.toml.

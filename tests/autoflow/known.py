@@ -60,7 +60,7 @@ def small_settings(target: str, trials: int = 3) -> SearchSettings:
         pairs=PairSettings(count=2, side=32),
         training=SceneTraining(architecture="raft-small", optimisation=optimisation),
         base=Base(steps=2),
-        trial=Trials(steps=2, rungs=(0.5, 1.0), rung_pairs=(), pruner="none"),
+        trial=Trials(steps=2, rungs=(0.5, 1.0), rung_pairs=(), pruner="none", pictures=0),
         final=Stage(steps=2),
         final_start="shared",
     )

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known import Moving, made_up_trials, moving_target, small_settings
+from known import Moving, moving_target, small_settings
 
 from autoflow import trial as trial_module
 from autoflow.conclusion import _zero_error
 from autoflow.pruning import Pruning
 from autoflow.results import TrialResult, finished
-from autoflow.search import make_base, open_bench, open_trials, sole_owner, work
-from autoflow.search_run import TrialLines, rebuild_report, run_search, stored_settings
+from autoflow.search import make_base, open_bench, open_trials, work
+from autoflow.search_run import rebuild_report, run_search, stored_settings
 from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.train import new_network
@@ -21,7 +21,6 @@ from selfflow.io import write_image
 from selfflow.models import load_network, save
 from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
-from selfflow.runs.progress import console
 
 CPU = torch.device("cpu")
 
@@ -152,13 +151,6 @@ def test_ground_truth_never_influences_a_self_supervised_search(
     assert found[1][0].last.aepe is None
 
 
-def test_a_folder_in_which_a_search_is_at_work_is_refused(tmp_path: Path) -> None:
-    with sole_owner(tmp_path), pytest.raises(UserError, match="at work"), sole_owner(tmp_path):
-        pass
-    with sole_owner(tmp_path):
-        pass
-
-
 def test_other_settings_in_the_same_folder_are_refused(frames: Path, tmp_path: Path) -> None:
     settings = small_settings(str(frames), trials=1)
     bench = prepared(tmp_path / "run", settings)
@@ -204,19 +196,6 @@ def test_a_report_needs_a_study_and_makes_none(frames: Path, tmp_path: Path) -> 
     # What was added to the settings since does not matter to those who only look.
     later = settings.model_copy(update={"only": ("foreground",)})
     assert rebuild_report(later, tmp_path, CPU).results["complete"] == 1
-
-
-def test_a_trials_line_says_what_is_left_while_there_is_something(
-    frames: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(console, "print", lambda text, **_: said.append(text))
-    trials = made_up_trials(3)
-    lines = TrialLines(small_settings(str(frames)))
-    for count in (1, 2, 3):
-        lines(trials[count - 1], trials[:count])
-    assert [line.endswith(" left") for line in said] == [True, True, False]
-    assert all("trial " in line for line in said)
 
 
 def test_zero_flow_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

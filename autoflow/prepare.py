@@ -1,0 +1,60 @@
+"""What all processes of a search need before the first trial, made by one of them."""
+
+from pathlib import Path
+
+import torch
+
+from autoflow.budget import Budget
+from autoflow.search import BASE, BASE_OF_STUDY, make_base, open_bench, purpose, storage_of
+from autoflow.search_settings import SearchSettings
+from autoflow.study import check_study
+from autoflow.trial import Bench
+from selfflow.runs.errors import UserError
+from selfflow.runs.lock import locked
+from selfflow.runs.run import MAY_DIFFER, Run, check_free
+
+LOCK = ".prepare.lock"
+_ALSO_MAY_DIFFER = {"data_root", "pictures", "keep"}
+
+
+def prepare(
+    settings: SearchSettings,
+    path: Path,
+    device: torch.device,
+    *,
+    base: bool,
+    budget: Budget | None = None,
+) -> Bench:
+    """Open a run folder, and make what is missing in it; return what the trials share.
+
+    Of several processes one does so; the others wait until it is there.
+
+    Args:
+        settings: of the search.
+        path: its run folder.
+        device: where networks are trained.
+        base: whether a base network is needed.
+        budget: the time that there is, or None.
+
+    Raises:
+        UserError: the folder or the study was made for something else, or the time is over.
+    """
+    if not (path / "environment.json").exists():
+        check_free(path)
+    waiting = f"{path}: another process prepares the search; this one waits."
+    end = None if budget is None else budget.end
+    with locked(path / LOCK, waiting, until=end) as held:
+        if not held:
+            raise UserError(f"{path}: the budget is over before the search is prepared")
+        Run.open(path, "search", settings, may_differ=MAY_DIFFER | _ALSO_MAY_DIFFER)
+        bench = open_bench(settings, path, device)
+        known = check_study(storage_of(settings, path), settings.name, purpose(settings, bench))
+        if not base or (path / BASE).exists():
+            return bench
+        if settings.base.steps and known.get(BASE_OF_STUDY):
+            raise UserError(
+                f"study {settings.name} was begun with the base network of another run folder; "
+                f"copy its {BASE} to {path}, or share one --out"
+            )
+        make_base(settings, bench, path, deadline=end)
+        return open_bench(settings, path, device)
