@@ -195,7 +195,7 @@ def _train(link: Link, path: Path, start: Path | None, data_root: Path | None) -
     config: Config = link.config
     folder = link.folder(path)
     console.rule(f"Stage {link.number}: {link.stage}, {link.config.name}")
-    with Run.open(folder, "train", config) as run:
+    with Run.open(folder, "train", config, prefix=f"{link.number}.") as run:
         known = folder / "results.json"
         if known.exists() and (folder / NETWORK).exists():
             results = read_table(known)

@@ -84,7 +84,11 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--config", type=_FILE, help="Read settings from a TOML file.")
     @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one setting; with no value, unset it.",
     )
     @click.option("--data-root", type=_FOLDER, help="Where data sets lie [$SELFFLOW_DATA or data].")
     @click.option("--device", help="auto, cpu, cuda or cuda:N.")

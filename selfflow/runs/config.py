@@ -51,7 +51,8 @@ def load(
     Args:
         kind: the class of the configuration.
         file: a TOML file, or None.
-        overrides: "dotted.key=value" each, the value as in TOML; a bare word is a string.
+        overrides: "dotted.key=value" each, the value as in TOML; a bare word is a string, and
+            nothing is None, which leaves a setting that need not be set unset.
         values: from flags, by dotted key; None stands for a flag that was not given.
         defaults: by dotted key, such as those that depend on the device.
 
@@ -121,6 +122,15 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not valid TOML: {error}") from error
 
 
+def option(key: str, value: Any) -> str:
+    """Return `key=value`, with which `--set` gives a key a value as TOML has it; None unsets it."""
+    if value is None:
+        return f"{key}="
+    bare = f"{key}={value}"
+    plain = isinstance(value, str) and _parse_override(bare) == {key: value}
+    return bare if plain else f"{key}={_toml_value(value)}"
+
+
 def to_toml(config: Config) -> str:
     """Return a configuration as TOML that a person can read, each value beside its meaning.
 
@@ -154,6 +164,8 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise UserError(f"--set takes key=value, got {text!r}")
+    if not value.strip():
+        return {key.strip(): None}
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -5,7 +5,6 @@ import math
 import os
 import pickle
 import shutil
-import tomllib
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from selfflow.runs.config import Config, read_toml, to_toml
+from selfflow.runs.config import Config, to_toml
+from selfflow.runs.continuing import check_settings
 from selfflow.runs.distributed import from_first, rank
 from selfflow.runs.environment import environment, now
 from selfflow.runs.errors import UserError
@@ -124,6 +124,7 @@ class Run:
         config: Config,
         *,
         may_differ: Collection[str] = MAY_DIFFER,
+        prefix: str = "",
     ) -> "Run":
         """Create a run folder, or continue one that was made for the same configuration.
 
@@ -132,12 +133,13 @@ class Run:
             kind: "search", "train", "pretrain", ...
             config: resolved; its `seed`, if it has one, is recorded with the environment.
             may_differ: last parts of the keys in which a continued run may differ.
+            prefix: what the command's `--set` wants before a key.
 
         Raises:
             UserError: if the folder is something else, holds a run of another kind or with
                 another configuration, or cannot be written.
         """
-        from_first(partial(_prepare, path, kind, config, may_differ))
+        from_first(partial(_prepare, path, kind, config, may_differ, prefix))
         return cls(path)
 
     def write_text(self, name: str, text: str) -> None:
@@ -193,12 +195,17 @@ class Run:
         self.close()
 
 
-def _prepare(path: Path, kind: str, config: Config, may_differ: Collection[str]) -> None:
+def _prepare(
+    path: Path, kind: str, config: Config, may_differ: Collection[str], prefix: str
+) -> None:
     """Check and describe a run folder; errors as `Run.open`'s."""
     text = to_toml(config)
     record_path = path / "environment.json"
     if record_path.exists():
-        _check_same(path, kind, text, may_differ)
+        known = read_table(record_path).get("kind")
+        if known != kind:
+            raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
+        check_settings(path, config, may_differ, prefix)
         for left in path.glob(".*-checkpoint.pt"):  # of a session killed while it wrote
             left.unlink()
         record = read_table(record_path)
@@ -210,20 +217,6 @@ def _prepare(path: Path, kind: str, config: Config, may_differ: Collection[str])
     write_text(record_path, to_json(record))
 
 
-def _check_same(path: Path, kind: str, text: str, may_differ: Collection[str]) -> None:
-    known = read_table(path / "environment.json").get("kind")
-    if known != kind:
-        raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
-    old, new = (_flat(tables) for tables in (read_toml(path / "config.toml"), tomllib.loads(text)))
-    for key in [*new, *(key for key in old if key not in new)]:
-        was, is_now = old.get(key, "not set"), new.get(key, "not set")
-        if was != is_now and key.rpartition(".")[2] not in may_differ:
-            raise UserError(
-                f"{path} was started with {key} = {was}, now it is {is_now}; "
-                "choose another --out, or the same settings to continue"
-            )
-
-
 def check_free(path: Path) -> None:
     """Raise UserError unless a new run can be made in the folder `path`; there need be none."""
     try:
@@ -233,16 +226,6 @@ def check_free(path: Path) -> None:
             raise UserError(f"{path} is neither empty nor a run; choose another --out")
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror}") from error
-
-
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _plain(obj: Any) -> Any:

@@ -100,6 +100,9 @@ def test_a_stage_starts_from_the_runs_own_network_whatever_was_stored_since(
     torch.manual_seed(0)
     save("first", raft_small(), {"target": "elsewhere"})
 
+    refused = call("--target", "sample", "--set", "1.seed=3", expect=2).stderr
+    assert "1.seed = 0, now it is 3; to continue it add --set 1.seed=0" in refused
+
     started = []
     monkeypatch.setattr(Training, "run", lambda self, run: started.append(self) or {"steps": 2})
     assert "is complete" in call("--target", "sample").stderr

@@ -1,13 +1,13 @@
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from selfflow.runs.config import Config, flatten, load, nested, replace_values, to_toml
+from selfflow.runs.config import Config, flatten, load, nested, option, replace_values, to_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.parameter import parameter, parameter_range
 from selfflow.runs.progress import Duration
@@ -87,10 +87,37 @@ def test_nothing_given_is_the_defaults() -> None:
         ("sizes=[1, 2]", "sizes", (1, 2)),
         ("data=some/where", "data", Path("some/where")),
         ("extra.zoom=0.5", "extra", Motion(zoom=0.5)),
+        ("budget=", "budget", None),
     ],
 )
-def test_overrides_are_toml_values_or_bare_words(text: str, name: str, value: object) -> None:
-    assert getattr(load(Settings, overrides=[text]), name) == value
+def test_overrides_are_toml_values_bare_words_or_nothing(
+    text: str, name: str, value: object
+) -> None:
+    loaded = load(Settings, defaults={"budget": 60}, overrides=[text])
+    assert getattr(loaded, name) == value
+
+
+class Anything(Config):
+    k: Any = 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "k="),
+        ("cuda:1", "k=cuda:1"),
+        ("1", 'k="1"'),
+        ("", 'k=""'),
+        (" a", 'k=" a"'),
+        (True, "k=true"),
+        (0.5, "k=0.5"),
+        ([1, 2], "k=[1, 2]"),
+        ([{"name": "kitti", "sparse": True}], 'k=[{name = "kitti", sparse = true}]'),
+    ],
+)
+def test_an_option_gives_a_key_its_value_again(value: object, text: str) -> None:
+    assert option("k", value) == text
+    assert load(Anything, overrides=[text]).k == value
 
 
 @pytest.mark.parametrize(
