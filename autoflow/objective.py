@@ -8,11 +8,12 @@ the others are good for: smoothness alone is lowest where a network sees no moti
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autoflow.pairs import TargetPairs
 from selfflow.losses import masked_mean_each
@@ -30,6 +31,12 @@ from selfflow.runs.errors import UserError
 
 METRICS = ("s-af", "aepe", "photometric", "smoothness", "distillation")
 TERMS = ("photometric", "smoothness", "distillation")  # those that have a weight
+# SMURF's (Stone et al., CVPR 2021), by the order of smoothness: 1 for Sintel, 2 for KITTI. S-AF
+# takes SMURF's terms, and its paper tells no weights.
+PUBLISHED = {
+    1: {"photometric": 1.0, "smoothness": 2.5, "distillation": 0.3},
+    2: {"photometric": 1.0, "smoothness": 2.0, "distillation": 0.3},
+}
 
 
 class Metric(Config):
@@ -44,13 +51,40 @@ class Metric(Config):
         12, ge=1, description="of RAFT when it is measured; the last one counts"
     )
     batch_size: int = Field(4, ge=1, description="pairs that are measured at once")
+    weights: Literal["user", "published", "balanced"] = Field(
+        "user",
+        description="of s-af: those in terms; SMURF's; or 1/spread of each term over a few "
+        "networks that are trained first (calibration), relative to photometric",
+    )
     terms: ObjectiveSettings = ObjectiveSettings()
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> "Metric":
+        if self.weights == "balanced" and self.terms.photometric == 0:
+            raise ValueError("metric.terms.photometric is 0, and balanced weights are relative")
+        return self
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the weights are known; balanced ones have to be measured."""
+        return self.name != "s-af" or self.weights != "balanced"
+
+    def settled(self, weights: Mapping[str, float] | None = None) -> "Metric":
+        """Return the metric with weights that are known: these, or those that `terms` has."""
+        if self.is_settled:
+            return self
+        terms = self.terms.model_copy(update=dict(weights or {}))
+        return self.model_copy(update={"weights": "user", "terms": terms})
 
     def objective(self) -> ObjectiveSettings:
         """Return the terms with the weights that they have in Ω: of one term alone 1, and 0."""
-        if self.name not in TERMS:
-            return self.terms
-        return self.terms.model_copy(update={term: float(term == self.name) for term in TERMS})
+        if not self.is_settled:
+            raise ValueError("the balanced weights are not known yet")
+        if self.name in TERMS:
+            return self.terms.model_copy(update={term: float(term == self.name) for term in TERMS})
+        if self.weights == "published":
+            return self.terms.model_copy(update=PUBLISHED[self.terms.smoothness_order])
+        return self.terms
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,17 @@ RANDOM = "random"
 STRATEGIES = ("tpe", "pbt", "random", "cma-es")
 
 _SHARED = {
-    *("target", "hyperparameters", "only", "metric", "pairs", "training", "base", "trial"),
+    *(
+        "target",
+        "hyperparameters",
+        "only",
+        "metric",
+        "calibration",
+        "pairs",
+        "training",
+        "base",
+        "trial",
+    ),
     *("strategy", "pbt", "startup", "spread", "seed"),
 }
 
@@ -114,6 +124,13 @@ class Trials(Stage):
         return tuple(rungs.values())
 
 
+class Calibration(Config):
+    """The networks over which the terms of Ω are balanced, if `metric.weights` says so."""
+
+    networks: int = Field(6, ge=3, description="on the default set and on points near it")
+    share: Share = Field(1 / 9, description="of a trial's steps, that each is trained")
+
+
 class SearchSettings(Config):
     """Everything that a search depends on."""
 
@@ -137,6 +154,7 @@ class SearchSettings(Config):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     data_root: Path | None = Field(None, description="where data sets lie")
     metric: Metric = Metric()
+    calibration: Calibration = Calibration()
     pairs: PairSettings = PairSettings()
     training: SceneTraining = SceneTraining()
     base: Base = Base()
@@ -180,6 +198,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         # Networks of so few steps agree with themselves on few pixels; a term that looks only at
         # those would prefer a network that explains nothing.
         "metric.terms.charge_uncovered": True,
+        "calibration.share": 1 / 3,
         "pairs.count": 24,
         "pairs.side": 128,
         "base.init": "default-small",
