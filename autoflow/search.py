@@ -6,7 +6,7 @@ Stopped at any moment and started again with the same run folder, it goes on whe
 import hashlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,14 @@ def make_base(
                 f"the budget is over after {result.steps} of {base.steps} steps of the base "
                 "network; the same command goes on"
             )
-    measured = measure_target(network, bench.pairs, settings.metric)
+    # The weights of Ω may not be known yet.
+    measured = measure_target(network, bench.pairs, settings.metric.settled()).as_dict()
+    del measured["omega"]
     save(
         path / BASE,
         network,
         {
-            **measured.as_dict(),
+            **measured,
             "init": base.init,
             "steps": result.steps,
             "seconds": result.seconds,
@@ -229,7 +231,7 @@ def _start(entry: Entry, path: Path) -> Start:
     return Start(TrialFolder.of(path, trial.key), parent, note)
 
 
-def write_results(path: Path, bench: Bench, trials: list[TrialResult]) -> list[Hyperparameters]:
+def write_results(path: Path, bench: Bench, trials: Sequence[TrialResult]) -> list[Hyperparameters]:
     """Write `best.toml`, `top3.toml` and `trials.csv`; return the best sets, the best first.
 
     Raises:
