@@ -1,7 +1,6 @@
 """`autoflow train`: a network for the world, trained on rendered scenes and put into the store."""
 
 import shlex
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from selfflow.models import load_network
 from selfflow.raft import RAFT
 from selfflow.runs.config import flatten
 from selfflow.runs.devices import pick_device
+from selfflow.runs.environment import command
 from selfflow.runs.loop import Result
 from selfflow.runs.run import Run
 from selfflow.runs.wording import counted
@@ -172,7 +172,7 @@ def describe(settings: NetworkSettings, result: Result) -> dict[str, Any]:
     sets = read_sets(settings.hyperparameters, settings.top)
     return {
         "target": settings.target_name(),
-        "made_by": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "made_by": shlex.join(command()),
         "seed": settings.seed,
         "steps": result.steps,
         "seconds": round(result.seconds, 1),

@@ -43,7 +43,7 @@ def load(
     Raises:
         UserError: there is no such model, or it is no encoder.
     """
-    path = find_model(name)
+    path = find_model(name, KIND)
     state, metadata = read_model(path)
     architecture = metadata.get("architecture")
     if metadata.get("kind") != KIND or architecture not in get_args(Architecture):
@@ -66,7 +66,7 @@ def initialise(encoder: Encoder, source: str) -> None:
     """
     if source == "random":
         return
-    path = Path(source) if Path(source).is_file() else find_model(source)
+    path = Path(source) if Path(source).is_file() else find_model(source, KIND)
     state = read_model(path)[0] if path.suffix == SUFFIX else _read_checkpoint(path)
     fill(encoder, state, str(path))
 

@@ -20,8 +20,9 @@ def models(as_json: bool) -> None:
         return
     table = Table(title=f"Flow models (store: {store()})", box=box.SIMPLE_HEAD)
     columns = ("architecture", "target", "made by", "steps")
-    for column in ("name", *columns):
-        table.add_column(column, no_wrap=column == "name")
+    table.add_column("name", no_wrap=True)
+    for column in columns:  # the whole command that made a model is in the JSON
+        table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=32)
     named = stored_models()
     for name in sorted(known, key=lambda name: name not in named):
         values = (known[name].get(column.replace(" ", "_")) for column in columns)

@@ -23,12 +23,19 @@ def environment(kind: str, seed: int | None) -> dict[str, Any]:
     return {
         "kind": kind,
         "started": now(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command(),
         "seed": seed,
         "versions": {**versions, "python": platform.python_version()},
         "system": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def command() -> list[str]:
+    """Return the command as it was typed; of `python -m selfflow`, `selfflow` and what follows."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return [name, *sys.argv[1:]]
 
 
 def now() -> str:

@@ -65,13 +65,18 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a readable model: {error}") from error
 
 
-def find_model(name: str | Path) -> Path:
-    """Return the file of a model: a path, else a name in the store, else one that is shipped."""
+def find_model(name: str | Path, kind: str | None = None) -> Path:
+    """Return the file of a model: a path, else a name in the store, else one that is shipped.
+
+    UserError where there is none, with the names of models of that kind: "flow", "encoder" or any.
+    """
     shipped = _SHIPPED / f"{name}{SUFFIX}"
     for path in (Path(name), model_path(name), shipped):
         if path.is_file():
             return path
-    known = ", ".join(stored_models()) or "none yet"
+    found = stored_models().items()
+    alike = (known for known, about in found if kind in (None, about.get("kind", "flow")))
+    known = ", ".join(alike) or "none yet"
     raise UserError(f"no model {str(name)!r}: neither a file nor a name in {store()} ({known})")
 
 

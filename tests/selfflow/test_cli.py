@@ -70,6 +70,18 @@ def test_train_takes_everything_from_the_store_and_leaves_a_model(place):
     assert "s-af-ss" in call("models").stdout
 
 
+def test_models_are_listed_on_a_line_each_however_long_their_command_was(place):
+    save("long", raft_small(), {"target": "film", "made_by": "autoflow train " + 30 * "--set a=b "})
+    lines = call("models").stdout.splitlines()
+    known = json.loads(call("models", "--json").stdout)
+    assert len(lines) == len(known) + 5  # title, heading and rules
+    assert max(map(len, lines)) <= 120
+    (line,) = [line for line in lines if line.split()[:1] == ["long"]]
+    assert "autoflow train --set a=b" in line
+    assert "…" in line
+    assert known["long"]["made_by"].endswith("--set a=b ")
+
+
 def test_two_steps_and_two_more_are_four(place):
     call("train", "--name", "once", "--steps", 4, *TINY)
     call("train", "--name", "twice", "--steps", 2, *TINY)

@@ -77,6 +77,16 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         find_model("s-ag")
 
 
+def test_the_known_ones_are_of_the_kind_that_is_looked_for() -> None:
+    save_model("s-af", WEIGHTS, {"kind": "flow"})
+    save_model("own", WEIGHTS, {})
+    save_model("features", WEIGHTS, {"kind": "encoder"})
+    with pytest.raises(UserError, match=r"\(features\)"):
+        find_model("s-ag", "encoder")
+    with pytest.raises(UserError, match=r"\(own, s-af\)"):
+        find_model("s-ag", "flow")
+
+
 def test_tensors_that_share_memory_are_saved() -> None:
     shared = torch.ones(3)
     weights, _ = read_model(save_model("m", {"a": shared, "b": shared, "c": shared[:2]}, {}))
