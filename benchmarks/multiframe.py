@@ -13,10 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.raft import DEVICE, keep_freed_memory
+from benchmarks.raft import DEVICE
 from selfflow.multiframe import FitSettings, Motions, fit_motion
 from selfflow.random import key
 from selfflow.runs.cost import peak_memory
+from selfflow.runs.devices import keep_freed_memory
 
 TRIPLETS = 8
 STEPS = 20

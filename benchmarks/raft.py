@@ -15,18 +15,10 @@ import torchvision.models.optical_flow as torchvision_flow
 from torch import Tensor, nn
 
 from selfflow.raft import RAFT, raft_large, raft_small
+from selfflow.runs.devices import keep_freed_memory
 
 WARM_UP = 2
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def keep_freed_memory() -> None:
-    """Bring the C library's allocator into the state that it has in a longer run.
-
-    Once a block of this size was freed, glibc keeps freed memory instead of returning it to the
-    system; before that, the page faults of each step take up to a third of its time.
-    """
-    torch.zeros(2**25 - 2**16, dtype=torch.uint8)
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -24,13 +24,14 @@ PAIRS, BATCH, THREADS = 32, 8, 2
 
 
 def measure() -> dict[str, float]:
-    """Return pairs per second, processor seconds a pair and peak memory of both."""
+    """Return pairs per second, processor time a pair and peak memory of both, and a ratio."""
     result = {}
     for name in WAYS:
         command = [sys.executable, "-m", "benchmarks.renderer", name]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         result |= {f"{name} {key}": value for key, value in json.loads(output).items()}
-    return result
+    busy = [result[f"{name} processor ms/pair"] for name in ("opencv", "autoflow")]
+    return result | {"processor time, opencv to autoflow": round(busy[0] / busy[1], 2)}
 
 
 def _measure_here(name: str) -> dict[str, float]:

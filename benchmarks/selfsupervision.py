@@ -19,7 +19,7 @@ import torch
 import torchvision.models.optical_flow as torchvision_flow
 from torch import Tensor, nn
 
-from benchmarks.raft import DEVICE, interleaved, keep_freed_memory
+from benchmarks.raft import DEVICE, interleaved
 from selfflow.census import census
 from selfflow.flow import grid_like, sample, stays_inside
 from selfflow.frames import FrameBatches, FrameCache, PairAddress
@@ -171,7 +171,6 @@ def waiting(steps: int = 12, short_side: int = 160) -> dict:
     The frames lie in files, as many as are used, so that in the first steps nearly every frame is
     decoded: the share of a longer training, in which frames come again, is smaller.
     """
-    keep_freed_memory()
     crop, margin, batch = (128, 160), (16, 24), 2
     with tempfile.TemporaryDirectory() as folder:
         _write_film(Path(folder), 2 * batch * steps, (436, 1024))
