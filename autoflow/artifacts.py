@@ -33,7 +33,8 @@ def keep_pictures(entry: Entry, bench: Bench, path: Path) -> None:
         bench: of the search; `trial.pictures` says how many pairs, 0 leaves the sheet out.
         path: the run folder, in which the sheets lie under `artifacts/`.
     """
-    if not bench.settings.trial.pictures or get_all_artifact_meta(entry.frozen()):
+    storage, trial = entry.study._storage, entry.frozen()
+    if not bench.settings.trial.pictures or get_all_artifact_meta(trial, storage=storage):
         return
     with suppress(UpdateFinishedTrialError, *FAILURES), TemporaryDirectory() as temporary:
         file = Path(temporary) / "scenes.jpg"
@@ -43,8 +44,8 @@ def keep_pictures(entry: Entry, bench: Bench, path: Path) -> None:
         upload_artifact(
             artifact_store=FileSystemArtifactStore(base_path=str(folder)),
             file_path=str(file),
-            study_or_trial=entry.frozen(),
-            storage=entry.study._storage,
+            study_or_trial=trial,
+            storage=storage,
         )
 
 

@@ -1,9 +1,11 @@
 """What a worker writes about the trial that it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from autoflow.objective import Measurement
@@ -72,3 +74,14 @@ class Entry:
         """Return what became of it; None if it was cut off."""
         trials = read_trials(self.study)
         return next((t for t in trials if t.number == self.trial.number), None)
+
+
+@contextmanager
+def leaving(entry: Entry) -> Iterator[None]:
+    """Leave a trial to be gone on with if the block fails; if it was taken for dead it is left."""
+    try:
+        yield
+    except BaseException:
+        with suppress(UpdateFinishedTrialError, StorageInternalError):
+            entry.stop()
+        raise

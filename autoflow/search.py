@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autoflow.artifacts import keep_pictures
 from autoflow.budget import typical_seconds
-from autoflow.entry import Entry
+from autoflow.entry import Entry, leaving
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.ledger import Ledger
 from autoflow.objective import check_metric, measure_target
@@ -196,8 +196,9 @@ def work(
             if entry is None:
                 time.sleep(next(pauses))
                 continue
-            start = _start(entry, path)
-            keep_pictures(entry, bench, path)
+            with leaving(entry):
+                start = _start(entry, path)
+                keep_pictures(entry, bench, path)
             run_trial(entry, bench, start, deadline)
             tidy(path, read_trials(study), settings)
             pauses = _pauses()
@@ -226,7 +227,6 @@ def _start(entry: Entry, path: Path) -> Start:
         note["parent"] = key
         parent = TrialFolder.of(path, key).network
         if not parent.exists():
-            entry.stop()
             raise UserError(f"{parent} is missing; workers of one population share their --out")
     return Start(TrialFolder.of(path, trial.key), parent, note)
 
