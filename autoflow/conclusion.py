@@ -1,21 +1,24 @@
-"""What a search ends with: results and the report."""
+"""What a search ends with: results, tables and the report."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoflow.final import NETWORK
-from autoflow.objective import measure_target
-from autoflow.report.page import Figure, Search, render_report
+from autoflow.objective import TERMS, measure_target
+from autoflow.report.findings import Findings, Search, find
+from autoflow.report.page import Figure, render_report
 from autoflow.report.pictures import network_figure, set_figures
-from autoflow.results import TrialResult, agreement, measured_steps
-from autoflow.search import BASE, summary, write_results
+from autoflow.report.tables import to_csv, trial_rows, write_tables
+from autoflow.results import TrialResult, ranked
+from autoflow.search import BASE, write_results
 from autoflow.trial import Bench
 from selfflow.classical import Zero
 from selfflow.models import load_network
 from selfflow.objective import FlowNetwork
-from selfflow.runs.run import read_json, to_json, write_text
+from selfflow.runs.config import replace_values
+from selfflow.runs.run import read_json, read_table, to_json, write_text
 from selfflow.runs.store import read_metadata
 
 
@@ -27,40 +30,96 @@ class Conclusion:
     report: Path
 
 
-def conclude(path: Path, bench: Bench, trials: list[TrialResult]) -> Conclusion:
-    """Write the result files and the report of a run folder."""
-    settings = bench.settings
-    sets = write_results(path, bench, trials)
-    results = summary(bench, trials)
-    figures = set_figures(bench, sets)
-    networks: dict[str, FlowNetwork] = {}
-    outcome: dict[str, str] = {}
-    costs = _costs(path, trials)
-    if (path / NETWORK).exists():
-        network = load_network(path / NETWORK)[0].to(bench.device)
-        networks[settings.name] = network
-        iterations = settings.metric.iterations
-        measured = measure_target(network, bench.pairs, settings.metric)
-        results |= {"network": settings.name, "network_omega": measured.omega}
-        outcome[f"Ω of {settings.name}"] = f"{measured.omega:.4g}"
-        if measured.aepe is not None:
-            zero = _zero_error(path, bench)
-            results |= {"network_aepe": measured.aepe, "zero_aepe": zero}
-            outcome[f"endpoint error of {settings.name}; of zero flow {zero:.3g} px"] = (
-                f"{measured.aepe:.3g} px"
-            )
-        if (path / BASE).exists():
-            networks = {"base network": load_network(path / BASE)[0].to(bench.device)} | networks
-        figures = [network_figure(networks, bench.pairs, iterations), *figures]
-    found = [agreement(trials, step) for step in measured_steps(trials)]
-    results["spearman"] = [
-        {"step": a.step, "trials": a.trials, "rho": a.correlation} for a in found if a is not None
-    ]
-    results["seconds"] = sum(costs.values())
+def conclude(path: Path, bench: Bench, trials: Sequence[TrialResult]) -> Conclusion:
+    """Write the result files, the tables and the report of a run folder.
+
+    Args:
+        path: the run folder.
+        bench: of the search.
+        trials: all that count; those that run are shown as far as they have come. Without any
+            complete one there are no sets, and the report says why.
+    """
+    if ranked(trials):
+        write_results(path, bench, trials)
+    else:
+        write_text(path / "trials.csv", to_csv(trial_rows(trials)))
+    network = _network_results(path, bench)
+    found = find(search_of(path, bench, trials, _outcome(network)))
+    write_tables(path, found.tables)
+    results = found.as_dict() | network
     write_text(path / "results.json", to_json(results) + "\n")
     report = path / "report.html"
-    write_text(report, _page(bench, trials, figures, costs, outcome))
+    figures = [*_network_figures(path, bench), *figures_of(found, bench)]
+    write_text(report, render_report(found, figures))
     return Conclusion(results, report)
+
+
+def search_of(
+    path: Path, bench: Bench, trials: Sequence[TrialResult], outcome: dict[str, str] | None = None
+) -> Search:
+    """Return what a report on a run folder is about."""
+    settings = bench.settings
+    return Search(
+        name=settings.name,
+        target=settings.target,
+        metric=settings.metric.name,
+        strategy=settings.strategy,
+        trials=trials,
+        space=bench.space,
+        wanted=settings.trials,
+        length=settings.trial.steps,
+        weights=settings.metric.settled().objective(),
+        seconds=_seconds(path),
+        settings=_facts(bench),
+        outcome=outcome or {},
+    )
+
+
+def figures_of(found: Findings, bench: Bench) -> list[Figure]:
+    """Return pictures of what the best sets render, beside frames of the target."""
+    ranks = ("the best set", "the second best", "the third best")
+    named = {
+        f"{rank}, trial {trial.number}": replace_values(bench.start, trial.parameters)
+        for rank, trial in zip(ranks, found.sets, strict=False)
+    }
+    return set_figures(bench, named)
+
+
+def _network_results(path: Path, bench: Bench) -> dict[str, Any]:
+    """Return what was measured of the network that the search ended with; empty without one."""
+    if not (path / NETWORK).exists():
+        return {}
+    settings = bench.settings
+    network = load_network(path / NETWORK)[0].to(bench.device)
+    measured = measure_target(network, bench.pairs, settings.metric)
+    results: dict[str, Any] = {"network": settings.name, "network_omega": measured.omega}
+    if measured.aepe is not None:
+        results |= {"network_aepe": measured.aepe, "zero_aepe": _zero_error(path, bench)}
+    return results
+
+
+def _outcome(network: dict[str, Any]) -> dict[str, str]:
+    """Return what is said of the network, beside what it is of."""
+    if not network:
+        return {}
+    name = network["network"]
+    outcome = {f"Ω of {name}": f"{network['network_omega']:.4g}"}
+    if "network_aepe" in network:
+        zero = f"of zero flow {network['zero_aepe']:.3g} px"
+        outcome[f"endpoint error of {name}; {zero}"] = f"{network['network_aepe']:.3g} px"
+    return outcome
+
+
+def _network_figures(path: Path, bench: Bench) -> list[Figure]:
+    if not (path / NETWORK).exists():
+        return []
+    files = {"base network": path / BASE, bench.settings.name: path / NETWORK}
+    networks: dict[str, FlowNetwork] = {
+        name: load_network(file)[0].to(bench.device)
+        for name, file in files.items()
+        if file.exists()
+    }
+    return [network_figure(networks, bench.pairs, bench.settings.metric.iterations)]
 
 
 def _zero_error(path: Path, bench: Bench) -> float:
@@ -72,53 +131,45 @@ def _zero_error(path: Path, bench: Bench) -> float:
     return float(read_json(file)["aepe"])
 
 
-def _page(
-    bench: Bench,
-    trials: list[TrialResult],
-    figures: list[Figure],
-    costs: dict[str, float],
-    outcome: dict[str, str],
-) -> str:
-    settings = bench.settings
-    return render_report(
-        Search(
-            name=settings.name,
-            target=settings.target,
-            metric=settings.metric.name,
-            trials=trials,
-            space=bench.space,
-            figures=figures,
-            costs=costs,
-            settings=_facts(bench),
-            outcome=outcome,
-        )
-    )
-
-
-def _costs(path: Path, trials: list[TrialResult]) -> dict[str, float]:
-    """Return the seconds that the parts of a search took."""
-    costs = {"trials": sum(trial.seconds for trial in trials)}
+def _seconds(path: Path) -> dict[str, float]:
+    """Return the seconds that the parts of a search beside its trials took."""
+    seconds = {}
     if (path / BASE).exists():
-        costs = {"base network": float(read_metadata(path / BASE).get("seconds", 0))} | costs
-    final = path / "train" / "results.json"
+        seconds["base network"] = float(read_metadata(path / BASE).get("seconds", 0))
+    final = path / NETWORK.parent / "results.json"
     if final.exists():
-        costs["training at the end"] = float(json.loads(final.read_text())["seconds"])
-    return costs
+        seconds["training at the end"] = float(read_table(final)["seconds"])
+    return seconds
 
 
 def _facts(bench: Bench) -> dict[str, str]:
     """Return what the table at the end of the report says."""
-    settings, terms = bench.settings, bench.settings.metric.terms
-    weights = f"{terms.photometric:g} photometric + {terms.smoothness:g} smoothness"
-    charged = ", uncovered pixels charged" if terms.charge_uncovered else ""
-    omega = f"{weights} + {terms.distillation:g} distillation{charged}"
+    settings = bench.settings
     return {
-        "Ω": omega if settings.metric.name == "s-af" else "mean endpoint error",
+        "Ω": _formula(bench),
         "target pairs": f"{len(bench.pairs)}, short side {settings.pairs.side} px, "
         f"gap {settings.pairs.gap}",
-        "searched": f"{len(bench.space)} hyperparameters",
+        "searched": f"{len(bench.space)} hyperparameters, strategy {settings.strategy}, "
+        f"pruner {settings.trial.pruner}",
         "network": settings.training.describe(),
         "steps": f"base {settings.base.steps}, a trial {settings.trial.steps}, "
         f"at the end {settings.final.steps}",
+        "rungs": ", ".join(
+            f"{rung.step} steps ({100 * rung.pairs:.0f} % of the pairs, side "
+            f"{100 * rung.side:.0f} %)"
+            for rung in settings.trial.ladder()
+        ),
         "seed": str(settings.seed),
     }
+
+
+def _formula(bench: Bench) -> str:
+    metric = bench.settings.metric
+    if metric.name == "aepe":
+        return "mean endpoint error"
+    if not metric.is_settled:
+        return "balanced weights, not known yet"
+    terms = metric.objective()
+    weights = {term: getattr(terms, term) for term in TERMS}
+    summands = " + ".join(f"{weight:.3g} {term}" for term, weight in weights.items() if weight)
+    return summands + (", uncovered pixels charged" if terms.charge_uncovered else "")

@@ -1,14 +1,11 @@
-"""What a study found, read back: trials, their order, how Ω and AEPE agree, files for a person."""
+"""What a study found, read back: its trials, and their order."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import spearmanr
 
 from autoflow.objective import Measurement
 
@@ -135,59 +132,3 @@ def ranked(trials: Sequence[TrialResult]) -> list[TrialResult]:
     longest = max((step for step, _ in complete), default=0)
     comparable = [trial for step, trial in complete if step == longest]
     return sorted(comparable, key=lambda trial: (trial.omega, trial.number))
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Spearman's rank correlation of Ω and AEPE over trials measured after the same steps."""
-
-    step: int
-    trials: int
-    correlation: float
-    p_value: float
-
-
-def agreement(trials: Sequence[TrialResult], step: int) -> Agreement | None:
-    """Return how the orders of Ω and AEPE agree after `step` steps, over at least three trials.
-
-    None where the flow of the target is not known, or where all values are the same.
-    """
-    points = points_at(trials, step)
-    omegas, errors = [point[0] for point in points], [point[1] for point in points]
-    if len(points) < 3 or len(set(omegas)) == 1 or len(set(errors)) == 1:
-        return None
-    outcome = spearmanr(omegas, errors)
-    return Agreement(step, len(points), float(outcome.statistic), float(outcome.pvalue))
-
-
-def points_at(trials: Sequence[TrialResult], step: int) -> list[tuple[float, float]]:
-    """Return (Ω, AEPE) of every trial that was measured after `step` steps."""
-    return [
-        (measured.omega, measured.aepe)
-        for trial in trials
-        for measured in trial.course
-        if measured.step == step and measured.aepe is not None
-    ]
-
-
-def measured_steps(trials: Sequence[TrialResult]) -> list[int]:
-    """Return the steps at which trials were measured, in order."""
-    return sorted({measured.step for trial in trials for measured in trial.course})
-
-
-def to_csv(trials: Sequence[TrialResult]) -> str:
-    """Return the trials as CSV: state, last measurement, time, reason, parameters."""
-    measured = [field.name for field in fields(Measurement)]
-    searched = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", *measured, "seconds", "reason", *searched])
-    for trial in trials:
-        last = trial.last.as_dict() if trial.last else {}
-        writer.writerow(
-            [trial.number, trial.state]
-            + [last.get(name) for name in measured]
-            + [round(trial.seconds, 2), trial.reason]
-            + [trial.parameters.get(name) for name in searched]
-        )
-    return text.getvalue()

@@ -1,74 +1,112 @@
-"""The pictures of a search's report, as SVG that stands alone."""
+"""The charts of a report, each drawn from the rows of its table and from nothing else."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoflow.results import Agreement, TrialResult, measured_steps, points_at
+from autoflow.report.drawing import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    SIZE,
+    SMALL,
+    keep_in_view,
+    legend,
+    points,
+    svg,
+)
+from autoflow.report.tables import Row
 
-INK, MUTED, GRID = "#1c2733", "#66727f", "#e3e8ed"
-BLUE, ORANGE, GREY = "#2563a8", "#d9722b", "#a9b4bf"
 RANKS = ("best", "number 2", "number 3", "default")
-# Half of a desktop page and all of a phone's, so that letters stay readable on both.
-SIZE = (5.4, 3.5)
+_STATES = (("pruned", GREY, "x"), ("complete", BLUE, "o"))
+HOUR = 3600.0
 
 
-def course(trials: Sequence[TrialResult]) -> str:
-    """Draw Ω of every trial in order, and the best one so far."""
+def course(rows: Sequence[Row], against: str = "trial") -> str:
+    """Draw the last Ω of every trial, and the best one so far.
+
+    Args:
+        rows: of `spending.course_rows`.
+        against: "trial", "steps" or "hours": what the horizontal axis shows.
+    """
+    labels = {
+        "trial": "trial",
+        "steps": "steps of training, all trials together",
+        "hours": "hours of the trials together",
+    }
 
     def draw(axes: Axes) -> None:
-        for state, color, marker in (("pruned", GREY, "x"), ("complete", BLUE, "o")):
-            points = [(t.number, t.omega) for t in trials if t.state == state and t.course]
-            _points(axes, points, color, marker=marker, label=state)
-        best, numbers, lowest = [], [], float("inf")
-        for trial in trials:
-            if trial.state == "complete":
-                lowest = min(lowest, trial.omega)
-                numbers.append(trial.number)
-                best.append(lowest)
-        if best:
-            numbers.append(max(trial.number for trial in trials))
-            best.append(lowest)
-            axes.step(numbers, best, where="post", color=ORANGE, lw=1.8, label="best so far")
-        axes.set_xlabel("trial (0 is the default set)")
+        measured = [row for row in rows if row["omega"] is not None]
+        for state, color, marker in _STATES:
+            found = [(_x(r, against), r["omega"]) for r in measured if r["state"] == state]
+            points(axes, found, color, marker=marker, label=state)
+        _best_so_far(axes, rows, against)
+        default = next((row for row in measured if row["default"]), None)
+        if default is not None and default["state"] == "complete":
+            axes.axhline(default["omega"], color=INK, lw=1, ls=(0, (4, 3)), label="default set")
+        keep_in_view(axes, [row["omega"] for row in measured if row["state"] != "failed"])
+        axes.set_xlabel(labels[against])
         axes.set_ylabel("Ω, last measurement")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=against == "trial"))
+        legend(axes)
 
-    return _svg(draw)
+    return svg(draw)
 
 
-def within(trials: Sequence[TrialResult], best: Sequence[int]) -> str:
-    """Draw how Ω falls within each trial; those in `best` and the default stand out."""
+def _x(row: Row, against: str) -> float:
+    return row["seconds"] / HOUR if against == "hours" else row[against]
+
+
+def _best_so_far(axes: Axes, rows: Sequence[Row], against: str) -> None:
+    """Draw a step line for each fidelity: Ω after more steps is not lower than after fewer."""
+    label: str | None = "best so far"
+    for step in dict.fromkeys(row["best_step"] for row in rows if row["best_step"]):
+        part = [row for row in rows if row["best_step"] == step]
+        x = [_x(row, against) for row in part]
+        axes.step(x, [r["best"] for r in part], where="post", color=ORANGE, lw=1.8, label=label)
+        label = None
+
+
+def within(rows: Sequence[Row], best: Sequence[int], default: int | None) -> str:
+    """Draw how Ω falls within each trial; those in `best` and the default stand out.
+
+    Args:
+        rows: of `tables.measurement_rows`.
+        best: numbers of the best trials, the best first.
+        default: number of the default set's trial, or None.
+    """
+    by_trial: dict[int, list[Row]] = {}
+    for row in rows:
+        by_trial.setdefault(row["trial"], []).append(row)
 
     def draw(axes: Axes) -> None:
-        for trial in trials:
-            steps = [measured.step for measured in trial.course]
-            omegas = [measured.omega for measured in trial.course]
-            rank = best.index(trial.number) if trial.number in best else None
-            if rank is not None:
-                label = f"{RANKS[rank]} (trial {trial.number})"
+        for number, found in by_trial.items():
+            start = by_trial.get(found[0]["parent"], [])[-1:]
+            steps = [row["step"] for row in start + found]
+            omegas = [row["omega"] for row in start + found]
+            if number in best:
+                rank = best.index(number)
+                label = f"{RANKS[rank]} (trial {number})"
                 color, width, order = ORANGE, 2.2 - 0.6 * rank, 3
-            elif trial.number == 0:
-                label, color, width, order = "default (trial 0)", INK, 1.8, 2
+            elif number == default:
+                label, color, width, order = f"default (trial {number})", INK, 1.8, 2
             else:
                 label, color, width, order = "_", GREY, 0.9, 1
             axes.plot(steps, omegas, ".-", label=label, color=color, lw=width, zorder=order)
+        keep_in_view(axes, [row["omega"] for row in rows])
         axes.set_xlabel("steps of training")
         axes.set_ylabel("Ω")
-        axes.set_xticks(_some(measured_steps(trials)))
+        axes.set_xticks(_some(sorted({row["step"] for row in rows})))
         handles, labels = axes.get_legend_handles_labels()
+        order_ = sorted(range(len(labels)), key=lambda i: RANKS.index(labels[i].split(" (")[0]))
         if labels:
-            ranked = sorted(range(len(labels)), key=lambda i: RANKS.index(labels[i].split(" (")[0]))
-            shown = [handles[i] for i in ranked], [labels[i] for i in ranked]
-            axes.legend(*shown, frameon=False, fontsize=9)
+            shown = [handles[i] for i in order_], [labels[i] for i in order_]
+            axes.legend(*shown, frameon=False, fontsize=9, labelcolor=INK)
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def _some(steps: Sequence[int], most: int = 6) -> Sequence[int]:
@@ -77,70 +115,165 @@ def _some(steps: Sequence[int], most: int = 6) -> Sequence[int]:
     return steps[::-1][::apart] if steps else steps
 
 
-def scatter(trials: Sequence[TrialResult], step: int, found: Agreement | None) -> str:
-    """Draw Ω against AEPE of the trials after `step` steps."""
+def score_against_error(rows: Sequence[Row], score: str, default: int | None) -> str:
+    """Draw one score against the endpoint error, from rows of `agreement.agreement_points`."""
 
     def draw(axes: Axes) -> None:
-        points = points_at(trials, step)
-        default = next((points_at([t], step) for t in trials if t.number == 0), [])
-        _points(axes, points, BLUE)
-        if default:
-            axes.scatter(*default[0], s=60, facecolors="none", edgecolors=INK, label="default")
-            axes.legend(frameon=False, fontsize=9)
-        if found is not None:
-            text = f"Spearman ρ = {found.correlation:.2f}  ({found.trials} trials)"
-            axes.set_title(text, fontsize=10, loc="left", color=INK)
-        axes.set_xlabel("Ω, no labels used")
+        points(axes, [(row[score], row["aepe"]) for row in rows], BLUE)
+        for row in rows:
+            if row["trial"] == default:
+                axes.scatter(
+                    row[score], row["aepe"], 60, "none", edgecolors=INK, label="default set"
+                )
+        keep_in_view(axes, [row["aepe"] for row in rows])
+        axes.set_xlabel(f"{score}, no labels used")
         axes.set_ylabel("endpoint error, px")
+        legend(axes)
 
-    return _svg(draw)
+    return svg(draw, SMALL)
 
 
-def covered(trials: Sequence[TrialResult]) -> str:
-    """Draw Ω against the share of pixels that its photometric term looked at."""
+def covered(rows: Sequence[Row]) -> str:
+    """Draw Ω against the share of pixels that its photometric term looked at, of measurements."""
 
     def draw(axes: Axes) -> None:
-        points = [(100 * t.last.covered, t.omega) for t in trials if t.last is not None]
-        _points(axes, points, BLUE)
+        points(axes, [(100 * row["covered"], row["omega"]) for row in rows], BLUE)
+        keep_in_view(axes, [row["omega"] for row in rows])
         axes.set_xlabel("covered share of the pixels, %")
-        axes.set_ylabel("Ω, last measurement")
+        axes.set_ylabel("Ω")
 
-    return _svg(draw)
+    return svg(draw)
 
 
-def bars(values: Mapping[str, float], label: str) -> str:
-    """Draw named shares as horizontal bars, the largest on top."""
+def prediction(rows: Sequence[Row], step: int) -> str:
+    """Draw Ω at one lower rung against Ω at the top, from rows of `rungs.prediction_points`."""
 
     def draw(axes: Axes) -> None:
-        names = list(values)[::-1]
-        axes.barh(names, [values[name] for name in names], color=BLUE, height=0.62)
-        axes.set_xlabel(label)
+        here = [(row["omega"], row["top"]) for row in rows if row["step"] == step]
+        points(axes, here, BLUE)
+        keep_in_view(axes, [top for _, top in here])
+        axes.set_xlabel(f"Ω after {step} steps")
+        axes.set_ylabel("Ω at the end")
+
+    return svg(draw, SMALL)
+
+
+def importance(rows: Sequence[Row], column: str = "rho") -> str:
+    """Draw the strength of hyperparameters as bars, the first on top.
+
+    Args:
+        rows: of `importance.importances`, those to be shown.
+        column: "rho", whose size is drawn beside the level of chance, or "ped_anova".
+    """
+
+    def draw(axes: Axes) -> None:
+        names = [row["parameter"] for row in rows][::-1]
+        values = [row[column] for row in rows][::-1]
+        if column == "rho":
+            for color, label, sign in ((BLUE, "Ω rises with it", 1), (ORANGE, "Ω falls", -1)):
+                found = [(n, abs(v)) for n, v in zip(names, values, strict=True) if v * sign > 0]
+                axes.barh(
+                    [n for n, _ in found], [v for _, v in found], 0.62, color=color, label=label
+                )
+            axes.set_yticks(range(len(names)), names)
+            axes.axvline(rows[0]["chance"], color=INK, lw=1, ls=(0, (4, 3)), label="chance")
+            axes.set_xlabel("|Spearman's ρ| with Ω")
+            axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
+        else:
+            axes.barh(names, values, 0.62, color=BLUE)
+            axes.set_xlabel("share (PED-ANOVA)")
+            level, label = rows[0]["ped_anova_chance"], "chance"
+            axes.axvline(level, color=INK, lw=1, ls=(0, (4, 3)), label=label)
+            axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
         axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", labelsize=9)
+        axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
 
-    return _svg(draw, (SIZE[0], max(1.6, 0.6 + 0.27 * len(values))))
-
-
-def _points(axes: Axes, points: Sequence[tuple[float, float]], color: str, **more: str) -> None:
-    if points:
-        x, y = zip(*points, strict=True)
-        axes.scatter(x, y, 28, color, **more)  # type: ignore[arg-type]
+    return svg(draw, (SIZE[0], max(1.9, 0.8 + 0.27 * len(rows))))
 
 
-def _svg(draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> str:
-    """Return a chart as the source of an image."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=9, length=0)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(GRID)
-    draw(axes)
-    for text in (axes.xaxis.label, axes.yaxis.label):
-        text.set_color(MUTED)
-        text.set_fontsize(10)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+def slice_of(rows: Sequence[Row], name: str, unit: str, *, log: bool = False) -> str:
+    """Draw Ω against one hyperparameter, from rows of `importance.slice_rows`.
+
+    Trials that were given up before Ω was measured are strokes at the upper edge.
+    """
+
+    def draw(axes: Axes) -> None:
+        here = [row for row in rows if row["parameter"] == name]
+        measured = [row for row in here if row["omega"] is not None]
+        for states, color, marker, label in (
+            (("complete", "running"), BLUE, "o", None),
+            (("pruned",), ORANGE, "x", "pruned later"),
+            (("failed",), RED, "x", "failed later"),
+        ):
+            found = [(r["value"], r["omega"]) for r in measured if r["state"] in states]
+            points(axes, found, color, marker=marker, label=label, size=22)
+        keep_in_view(axes, [row["omega"] for row in measured])
+        given_up = [row["value"] for row in here if row["omega"] is None]
+        if given_up:
+            edge = axes.get_xaxis_transform()
+            heights = [0.985] * len(given_up)
+            axes.plot(
+                given_up, heights, "|", ms=7, color=GREY, label="ended earlier", transform=edge
+            )
+        default = next((row["value"] for row in here if row["default"]), None)
+        if default is not None:
+            axes.axvline(default, color=INK, lw=1, ls=(0, (4, 3)), zorder=0)
+        if log:
+            axes.set_xscale("log")
+        axes.set_xlabel(unit or "value")
+        axes.set_ylabel("Ω")
+        legend(axes)
+
+    return svg(draw, SMALL)
+
+
+def lineage(rows: Sequence[Row]) -> str:
+    """Draw who went on with whose network, from rows of `lineage.lineage_rows`."""
+    known: Mapping[int, Row] = {row["trial"]: row for row in rows}
+
+    def draw(axes: Axes) -> None:
+        for row in rows:
+            parent = known.get(row["parent"])
+            if parent is not None:
+                copied, winner = row["copied_member"] is not None, row["winner"]
+                axes.plot(
+                    [parent["generation"], row["generation"]],
+                    [parent["member"], row["member"]],
+                    color=ORANGE if winner else BLUE if copied else GREY,
+                    lw=2.4 if winner else 1.2 if copied else 0.8,
+                    zorder=3 if winner else 2 if copied else 1,
+                )
+        for winner, color in ((False, BLUE), (True, ORANGE)):
+            found = [(r["generation"], r["member"]) for r in rows if r["winner"] == winner]
+            points(axes, found, color, order=4)
+        lost = [(r["generation"], r["member"]) for r in rows if r["state"] in ("failed", "pruned")]
+        points(axes, lost, RED, marker="x", label="failed or pruned", size=60, order=5)
+        for color, label in ((ORANGE, "the winner's line"), (BLUE, "copied another member")):
+            axes.plot([], [], color=color, lw=2, label=label)
+        axes.set_xlabel("generation")
+        axes.set_ylabel("member")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
+        legend(axes, columns=3)
+
+    members = len({row["member"] for row in rows})
+    return svg(draw, (SIZE[0], min(6.0, 1.6 + 0.24 * members)))
+
+
+def schedule(rows: Sequence[Row], most: int = 6) -> str:
+    """Draw the winner's hyperparameters over its training, from rows of `lineage.schedule_rows`."""
+    names = list(dict.fromkeys(row["parameter"] for row in rows))[:most]
+    colors = (BLUE, ORANGE, INK, "#3c9d7c", "#8a5fb0", GREY)
+
+    def draw(axes: Axes) -> None:
+        for name, color in zip(names, colors, strict=False):
+            here = [row for row in rows if row["parameter"] == name]
+            steps = [step for row in here for step in (row["from_step"], row["to_step"])]
+            places = [100 * row["place"] for row in here for _ in range(2)]
+            axes.plot(steps, places, color=color, lw=1.8, label=name)
+        axes.set_xlabel("steps of training")
+        axes.set_ylabel("place in its range, %")
+        axes.set_ylim(-3, 103)
+        legend(axes, columns=2)
+
+    return svg(draw, (SIZE[0], 4.2))

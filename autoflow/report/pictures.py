@@ -1,6 +1,6 @@
 """The pictures in a search's report: the target, what sets render, what the network sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +18,13 @@ from selfflow.pairs import Pairs
 _COLUMNS, _WIDTH = 4, 260
 
 
-def set_figures(bench: Bench, best: Sequence[Hyperparameters]) -> list[Figure]:
-    """Return frames of the target beside what the default and the best sets render."""
+def set_figures(bench: Bench, named: Mapping[str, Hyperparameters]) -> list[Figure]:
+    """Return frames of the target beside what the default and the named sets render."""
     pairs = _some(bench.pairs, _COLUMNS)
     size = pairs[0].image1.shape[-2:]
     rows = [[picture(_fitted(pair.image1, size)[0]) for pair in pairs]]
     labels = [f"frames of {bench.settings.target}"]
-    named = [("the default set", bench.start)]
-    named += [(f"set number {n + 1}", each) for n, each in enumerate(best)]
-    for label, each in named:
+    for label, each in {"the default set": bench.start, **named}.items():
         rows.append([picture(image) for image in _scenes(bench, each, _COLUMNS, size).image1])
         labels.append(label)
     beside = Figure(
@@ -34,14 +32,17 @@ def set_figures(bench: Bench, best: Sequence[Hyperparameters]) -> list[Figure]:
         "First frames. The sets are to teach flow for the target, which they need not resemble.",
         sheet(rows, labels=labels, least_width=_WIDTH),
     )
-    samples = _scenes(bench, best[0], 3, size)
-    scenes = Figure(
-        "Scenes of the best set",
+    return [beside, *(_pairs_of(bench, label, each, size) for label, each in named.items())]
+
+
+def _pairs_of(bench: Bench, label: str, each: Hyperparameters, size: Sequence[int]) -> Figure:
+    return Figure(
+        f"Scenes of {label}",
         "Both frames, the exact flow in colour (direction is hue, length is saturation), and the "
         "pixels that the second frame does not show.",
-        sheet(pair_rows(samples), headings=HEADINGS, least_width=_WIDTH),
+        sheet(pair_rows(_scenes(bench, each, 3, size)), headings=HEADINGS, least_width=_WIDTH),
+        folded=True,
     )
-    return [beside, scenes]
 
 
 @torch.no_grad()

@@ -18,9 +18,7 @@ def measured_steps(trials: Sequence[TrialResult]) -> list[int]:
     return sorted({measured.step for trial in trials for measured in trial.course})
 
 
-def measured_at(
-    trials: Sequence[TrialResult], step: int
-) -> list[tuple[TrialResult, Measurement]]:
+def measured_at(trials: Sequence[TrialResult], step: int) -> list[tuple[TrialResult, Measurement]]:
     """Return the trials that were measured after `step` steps, with what was measured then."""
     return [
         (trial, measured) for trial in trials for measured in trial.course if measured.step == step

@@ -1,90 +1,185 @@
+"""The report of made-up studies: one file, the facts in it, and as little as there may be."""
+
+import csv
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
-from known import made_up_trials
+from studies import made_up_population, made_up_study, search_on
 
-from autoflow.hyperparameters import Hyperparameters
-from autoflow.report.page import Figure, Search, importance, render_report
-from autoflow.space import searched
+from autoflow.report.findings import Findings, find
+from autoflow.report.page import Figure, render_report
+from autoflow.report.tables import write_tables
+from autoflow.results import TrialResult, ranked
+from selfflow.runs.run import to_json
 
-SPACE = searched(Hyperparameters())
-
-
-def searched_on(target: str = "sample", labelled: bool = True, count: int = 8) -> Search:
-    picture = np.zeros((8, 8, 3), np.uint8)
-    return Search(
-        name="s-af",
-        target=target,
-        metric="s-af",
-        trials=made_up_trials(count, labelled),
-        space=SPACE,
-        figures=[Figure("Samples", "What it renders.", picture)],
-        costs={"trials": 90.0},
-        settings={"seed": "0"},
-    )
+PICTURE = Figure("Samples", "What it renders.", np.zeros((8, 8, 3), np.uint8))
 
 
-class Balanced(HTMLParser):
-    """Checks that every element that is opened is closed, in order."""
+class Page(HTMLParser):
+    """Checks that every element that is opened is closed, in order, and that links lead on."""
 
     VOID = frozenset({"meta", "img", "br", "wbr"})
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.names: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[str] = []
+        self.feed(text)
+        assert not self.open
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
         if tag not in self.VOID:
             self.open.append(tag)
+        self.names.add(values.get("id") or "")
+        self.links += [values.get("href") or ""] * (tag == "a")
+        self.images += [values.get("src") or ""] * (tag == "img")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-def test_the_report_is_one_file_that_needs_nothing_from_elsewhere() -> None:
-    page = render_report(searched_on())
-    parser = Balanced()
-    parser.feed(page)
-    assert not parser.open
-    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) >= 5
-    assert all(source.startswith("data:image/") for source in sources)
-    assert "http" not in re.sub(r'src="data:[^"]*"', "", page)
+STUDIES = {
+    "many trials": search_on(made_up_study(60)),
+    "without labels": search_on(made_up_study(24, labelled=False)),
+    "a population": search_on(made_up_population(4, 3), strategy="pbt"),
+    "one trial": search_on(made_up_study(1), wanted=50),
+    "none": search_on([], wanted=50),
+    "running": search_on(
+        [replace(t, state="running", course=t.course[:1]) for t in made_up_study(3)], wanted=50
+    ),
+    "all failed": search_on(
+        [replace(t, state="failed", course=(), reason="out of <memory>") for t in made_up_study(9)]
+    ),
+}
+
+
+@cache
+def findings(name: str) -> Findings:
+    return find(STUDIES[name])
+
+
+@cache
+def page_of(name: str) -> str:
+    return render_report(findings(name), [PICTURE])
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_report_is_one_file_that_needs_nothing_from_elsewhere(
+    name: str, tmp_path: Path
+) -> None:
+    write_tables(tmp_path, findings(name).tables)
+    (tmp_path / "trials.csv").write_text("")
+    page = Page(text := page_of(name))
+    assert page.images
+    assert all(source.startswith("data:image/") for source in page.images)
+    assert "http" not in re.sub(r'src="data:[^"]*"', "", text)
+    for link in page.links:
+        assert link[1:] in page.names if link[0] == "#" else (tmp_path / link).exists(), link
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_facts_are_json_and_agree_with_the_trials(name: str) -> None:
+    search = STUDIES[name]
+    facts = json.loads(to_json(findings(name).as_dict()))
+    ended = [trial for trial in search.trials if trial.state != "running"]
+    assert facts["trials"] == len(ended)
+    assert facts["complete"] + facts["pruned"] + facts["failed"] == len(ended)
+    order = ranked(search.trials)
+    assert facts["best_trial"] == (order[0].number if order else None)
+    assert len(facts["best_sets"]) == min(3, sum(not trial.is_default for trial in order))
+
+
+def test_every_chart_has_its_data_as_a_table(tmp_path: Path) -> None:
+    found, page = findings("many trials"), page_of("many trials")
+    write_tables(tmp_path, found.tables)
+    for figure in re.findall(r"<figure>.*?</figure>", page, re.S):
+        assert ".csv" in figure or "Ω against" in figure
+    rows = list(csv.DictReader((tmp_path / "tables" / "slices.csv").read_text().splitlines()))
+    assert len({row["parameter"] for row in rows}) == 6
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {
+        name for name, table in found.tables.items() if table
+    }
 
 
 def test_the_report_says_what_was_found() -> None:
-    page = render_report(searched_on())
-    best = min((t for t in made_up_trials() if t.state == "complete"), key=lambda t: t.omega)
+    search, page = STUDIES["many trials"], page_of("many trials")
+    best = ranked(search.trials)[0]
     assert f"Trial {best.number} describes the best training set" in page
-    assert "1.00" in page  # Spearman's ρ of trials whose orders agree
-    assert "6 complete, 1 pruned" in page
-    assert "NaN &lt;in step&gt; 3" in page
-    assert "endpoint error" in page
+    counted = [sum(t.state == s for t in search.trials) for s in ("complete", "pruned")]
+    assert f"{counted[0]} complete, {counted[1]} pruned" in page
+    assert "Ω is not finite after 30 steps" in page
+    assert "a clip shows fog" in page
+    assert "95 %" in page
 
 
-def test_names_are_escaped() -> None:
-    assert "<script>" not in render_report(searched_on("<script>alert(1)</script>"))
+def with_errors(trials: Sequence[TrialResult], sign: float) -> list[TrialResult]:
+    """The trials with errors that are Ω, up to the sign."""
+    return [
+        replace(t, course=tuple(replace(m, aepe=sign * m.omega) for m in t.course)) for t in trials
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        (with_errors(made_up_study(12), 1), "Ω tells better sets from worse ones here"),
+        (with_errors(made_up_study(12), -1), "Ω misleads here"),
+        (made_up_study(5), "Inconclusive:</b> the interval contains 0"),
+    ],
+)
+def test_the_verdict_on_omega_follows_the_interval(trials: list[TrialResult], said: str) -> None:
+    assert said in render_report(find(search_on(trials)))
+
+
+def test_a_search_for_the_least_error_does_not_claim_to_be_without_labels() -> None:
+    trials = [
+        replace(t, course=tuple(replace(m, omega=m.aepe) for m in t.course))
+        for t in made_up_study(12)
+    ]
+    found = find(search_on(trials, metric="aepe"))
+    page = render_report(found)
+    assert found.trust is None
+    assert "which the search did not see" not in page
+    assert "the search minimised the endpoint error itself" in page.lower()
+
+
+def test_names_and_reasons_are_escaped() -> None:
+    assert "<script>" not in render_report(
+        find(search_on(made_up_study(2), target="<script>alert(1)</script>"))
+    )
+    assert "out of &lt;memory&gt;" in page_of("all failed")
 
 
 def test_without_labels_there_is_no_word_of_agreement() -> None:
-    page = render_report(searched_on(labelled=False))
-    assert "Spearman" not in page
-    assert "Does Ω tell good sets?" not in page
+    page = page_of("without labels")
+    assert "Spearman’s" not in page
+    assert "The flow of this target is not known" in page
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_search_that_has_hardly_begun_has_a_report(count: int) -> None:
-    page = render_report(searched_on(count=count))
-    assert ("No trial is complete yet" in page) == (count == 0)
+def test_a_search_that_has_hardly_begun_or_has_failed_says_so() -> None:
+    assert "No trial is complete yet" in page_of("none")
+    running = page_of("running")
+    assert "No trial is complete yet" in running
+    assert "0 of 50 trials have ended, 3 more were running" in running
+    assert "No trial is complete: 9 of 9 failed" in page_of("all failed")
 
 
-def test_importance_finds_the_parameter_that_orders_the_trials() -> None:
-    trials = made_up_trials(20)
-    for trial in trials:
-        trial.parameters["effects.fog"] = trial.omega / 10
-    weights = importance(trials, SPACE)
-    assert next(iter(weights)) == "effects.fog"
-    assert weights["effects.fog"] == pytest.approx(1)
-    assert importance(trials[:5], SPACE) == {}
+def test_a_population_has_its_lineage_and_schedule() -> None:
+    page = page_of("a population")
+    assert "The population’s lineage" in page
+    assert "The schedule of the best trial" in page
+    assert "lineage" not in page_of("many trials")
+
+
+def test_the_same_findings_give_the_same_page() -> None:
+    assert render_report(find(STUDIES["one trial"]), [PICTURE]) == page_of("one trial")
