@@ -4,7 +4,6 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 
-import optuna
 import torch
 from optuna.distributions import (
     BaseDistribution,
@@ -15,7 +14,6 @@ from optuna.distributions import (
 
 from autoflow.hyperparameters import Hyperparameters
 from selfflow.random import key, normal, purpose
-from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
 from selfflow.runs.parameter import Parameter, parameters
 
@@ -55,22 +53,6 @@ def _distribution(each: Parameter) -> BaseDistribution:
     if each.kind is int:
         return IntDistribution(int(each.low), int(each.high), log=each.log)
     return FloatDistribution(each.low, each.high, log=each.log)
-
-
-def suggest(
-    trial: optuna.Trial, start: Hyperparameters, space: Mapping[str, Parameter]
-) -> Hyperparameters:
-    """Return `start` with what the trial proposes for every parameter of the space."""
-    forms = distributions(space)
-    return replace_values(start, {name: _ask(trial, name, forms[name]) for name in space})
-
-
-def _ask(trial: optuna.Trial, name: str, form: BaseDistribution) -> Value:
-    if isinstance(form, FloatDistribution):
-        return trial.suggest_float(name, form.low, form.high, log=form.log)
-    if isinstance(form, IntDistribution):
-        return trial.suggest_int(name, form.low, form.high, log=form.log)
-    return bool(trial.suggest_categorical(name, [False, True]))
 
 
 def defaults(space: Mapping[str, Parameter]) -> dict[str, Value]:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoflow.hyperparameters import Hyperparameters
-from autoflow.space import at, defaults, distributions, near, place, searched, suggest
+from autoflow.space import at, defaults, distributions, near, place, searched
 from selfflow.runs.config import replace_values
 from selfflow.runs.errors import UserError
 from selfflow.runs.parameter import parameters
@@ -56,13 +56,14 @@ def test_points_differ_by_number_and_seed_and_lie_near_the_start() -> None:
     assert max(moved) < 0.25
 
 
-def test_what_optuna_is_told_becomes_the_set() -> None:
+def test_optuna_keeps_a_point_as_it_is() -> None:
+    point, forms = near(SPACE, 0.2, 0, 1), distributions(SPACE)
+    assert set(forms) == set(point)
+    trial = optuna.trial.create_trial(value=0.0, params=point, distributions=forms)
     study = optuna.create_study()
-    point = near(SPACE, 0.2, 0, 1)
-    study.enqueue_trial(point)
-    trial = study.ask()
-    assert suggest(trial, START, SPACE) == replace_values(START, point)
-    assert set(trial.params) == set(distributions(SPACE))
+    study.add_trial(trial)
+    assert study.trials[0].params == point
+    assert all(type(value) is SPACE[name].kind for name, value in study.trials[0].params.items())
 
 
 def test_the_start_is_a_point_of_the_space() -> None:

@@ -1,0 +1,102 @@
+"""Studies on disk and a strategy that counts, to see how trials are taken and what is written."""
+
+import shutil
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy import event
+from synthetic import unit_space
+
+from autoflow.entry import Entry, Outcome
+from autoflow.ledger import Ledger
+from autoflow.objective import Measurement
+from autoflow.results import TrialResult
+from autoflow.space import Value, distributions
+from autoflow.strategies import Job
+from autoflow.study import open_study
+
+MADE_FOR = {"target": "sample"}
+
+
+@lru_cache(maxsize=1)
+def _empty() -> Path:
+    # Tables are made once; it takes a while.
+    file = Path(mkdtemp()) / "study.db"
+    opened(f"sqlite:///{file}")
+    return file
+
+
+def opened(url: str) -> optuna.Study:
+    study = open_study(url, "s-af", made_for=MADE_FOR)
+    if url.startswith("sqlite"):  # tests need not survive a power failure
+        event.listen(study._storage._backend.engine, "connect", _hurry)
+        study._storage._backend.engine.dispose()
+    return study
+
+
+def _hurry(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("pragma synchronous = off")
+
+
+def new_study(folder: Path) -> optuna.Study:
+    """Open a study in a folder, as a further worker does if there is one already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "study.db").exists():
+        shutil.copy(_empty(), folder / "study.db")
+    return opened(f"sqlite:///{folder / 'study.db'}")
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Points that follow from their numbers."""
+
+    count: int = 3
+
+    def next(self, study: optuna.Study, trials: Sequence[TrialResult]) -> Job:
+        number = 1 + max((int(t.key.rpartition("-")[2]) for t in trials), default=-1)
+        return Job(f"count-{number}", self.point(number))
+
+    def point(self, number: int) -> Mapping[str, Value]:
+        return dict.fromkeys(unit_space(self.count), (1 + 7 * number) % 64 / 64)
+
+
+def ledger_of(
+    study: optuna.Study, path: Path, owner: str = "me", limit: int = 100, count: int = 3
+) -> Ledger:
+    return Ledger(study, path, owner, distributions(unit_space(count)), limit)
+
+
+def taken(ledger: Ledger, strategy: Counting | None = None) -> Entry:
+    entry = ledger.take(strategy or Counting())
+    assert entry is not None
+    return entry
+
+
+def measured(step: int, omega: float) -> Measurement:
+    values = {f.name: 0.0 for f in fields(Measurement)}
+    return Measurement(**{**values, "step": step, "omega": omega})
+
+
+def complete(entry: Entry, omega: float = 1.0, rungs: Sequence[int] = (10,)) -> None:
+    course = []
+    for step in rungs:
+        course.append(measured(step, omega))
+        entry.record(course)
+    entry.end(Outcome(TrialState.COMPLETE, omega), 2.0)
+
+
+def change(folder: Path, statement: str) -> int:
+    """Execute a statement on a study's file; return how many rows it changed."""
+    with sqlite3.connect(folder / "study.db") as file:
+        return file.execute(statement).rowcount
+
+
+def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "study.db") as file:
+        return file.execute(query).fetchall()
