@@ -6,7 +6,7 @@ import time
 from collections.abc import Set
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import optuna
@@ -21,6 +21,7 @@ from selfflow.runs.errors import UserError
 from selfflow.runs.interrupt import delayed_interrupt
 from selfflow.runs.progress import console
 
+_METHOD = "spawn"  # CUDA and threads do not survive a fork
 _LOOK = 0.5  # seconds between two looks at a request to stop
 _PATIENCE = 60.0  # seconds that workers have to stop after a step
 
@@ -38,7 +39,7 @@ class Worker:
 
     place: int
     owner: str
-    process: SpawnProcess
+    process: BaseProcess
     said: Connection
 
 
@@ -84,13 +85,15 @@ class Workers:
                             deaths.count(worker)
                             self._start(worker.place)
                 if interrupt.requested:
-                    self._stop()
                     raise KeyboardInterrupt
+        except (KeyboardInterrupt, UserError):
+            self._stop()
+            raise
         finally:
             self._kill()
 
     def _start(self, place: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(_METHOD)
         here, there = context.Pipe(duplex=False)
         owner = new_owner()
         threads = max(1, torch.get_num_threads() // self.settings.workers)
