@@ -44,7 +44,7 @@ class Queue(nn.Module):
         They are normalised here. Of more than fit the last ones stay. To be called after the
         negatives have been taken, so that no vector is contrasted with itself.
         """
-        new = gather(F.normalize(vectors.detach().float(), dim=1))
+        new = gather(F.normalize(vectors.detach().to(self.vectors.dtype), dim=1))
         length = len(self.vectors)
         places = (self.place + torch.arange(len(new), device=new.device)) % length
         self.vectors.index_copy_(0, places[-length:], new[-length:])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from representation.encoder import Encoder
@@ -81,3 +82,13 @@ def project(
         features = features.mean((2, 3), keepdim=True)
     projected: Tensor = network[head](features)
     return projected
+
+
+def distance(prediction: Tensor, projection: Tensor) -> Tensor:
+    """Return BYOL's |p̃ - z̃|² = 2 - 2 cos of the normalised vectors, in at least float32.
+
+    `(B, C, H, W)` twice to `(B, 1, H, W)`, from 0 to 4. Grill et al. 2020, equation 2.
+    """
+    wide = torch.promote_types(prediction.dtype, torch.float32)
+    similarity = F.cosine_similarity(prediction.to(wide), projection.to(wide), dim=1)
+    return (2 - 2 * similarity)[:, None]
