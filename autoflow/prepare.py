@@ -1,11 +1,12 @@
 """What all processes of a search need before the first trial, made by one of them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from autoflow.budget import Budget
-from autoflow.search import BASE, BASE_OF_STUDY, make_base, open_bench, purpose, storage_of
+from autoflow.search import BASE, BASE_OF_STUDY, STUDY, make_base, open_bench, storage_of
 from autoflow.search_settings import SearchSettings
 from autoflow.study import check_study
 from autoflow.trial import Bench
@@ -46,9 +47,9 @@ def prepare(
     with locked(path / LOCK, waiting, until=end) as held:
         if not held:
             raise UserError(f"{path}: the budget is over before the search is prepared")
+        known = _purpose_of_study(settings, path)
         Run.open(path, "search", settings, may_differ=MAY_DIFFER | _ALSO_MAY_DIFFER)
         bench = open_bench(settings, path, device)
-        known = check_study(storage_of(settings, path), settings.name, purpose(settings, bench))
         if not base or (path / BASE).exists():
             return bench
         if settings.base.steps and known.get(BASE_OF_STUDY):
@@ -58,3 +59,10 @@ def prepare(
             )
         make_base(settings, bench, path, deadline=end)
         return open_bench(settings, path, device)
+
+
+def _purpose_of_study(settings: SearchSettings, path: Path) -> dict[str, Any]:
+    """Return what the study was made for, if there is one; UserError if for something else."""
+    if settings.storage is None and not (path / STUDY).exists():
+        return {}
+    return check_study(storage_of(settings, path), settings.name, settings.made_for())

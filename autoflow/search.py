@@ -42,6 +42,7 @@ from selfflow.video import open_target
 
 BASE = "base.safetensors"
 BASE_OF_STUDY = "base network"
+STUDY = "study.db"
 
 
 def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Bench:
@@ -129,7 +130,7 @@ def make_base(
 
 def storage_of(settings: SearchSettings, path: Path) -> str:
     """Return the Optuna storage URL of a run."""
-    return settings.storage or f"sqlite:///{(path / 'study.db').absolute()}"
+    return settings.storage or f"sqlite:///{(path / STUDY).absolute()}"
 
 
 def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.Study:
@@ -139,17 +140,13 @@ def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.St
         UserError: it cannot be opened, or was made for other settings, another space, other pairs
             or another base network.
     """
+    ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
+    found = {"list of pairs": bench.pairs.digest, BASE_OF_STUDY: _digest(bench.base)}
     return open_study(
         storage_of(settings, path),
         settings.name,
-        made_for=purpose(settings, bench) | {BASE_OF_STUDY: _digest(bench.base)},
+        made_for=settings.made_for() | {"space": ranges} | found,
     )
-
-
-def purpose(settings: SearchSettings, bench: Bench) -> dict[str, Any]:
-    """Return what a study is made for, as far as it is known before there is a base network."""
-    ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
-    return settings.made_for() | {"space": ranges, "list of pairs": bench.pairs.digest}
 
 
 def _digest(weights: Mapping[str, Tensor] | None) -> str | None:
