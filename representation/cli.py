@@ -29,7 +29,7 @@ def main() -> None:
 @click.option("--method", help=f"One of {', '.join(METHODS)} [flowe].")
 @click.option("--flow-model", help="A path, a name in the model store, or a built-in [s-af-small].")
 @click.option("--target", help="A known target or a path [that of the flow model].")
-@click.option("--init", help="First weights: random, a name in the model store, or a file.")
+@click.option("--init", help="First weights: random, a name in the model store, a run, or a file.")
 @click.option("--name", help="Of the encoder in the model store [the method's name].")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.")
 @click.option("--steps", type=int, help="Steps in all.")

@@ -16,6 +16,7 @@ def estimate(parts: Pretraining) -> list[str]:
 
     Three steps are taken on a copy of the networks, with flow computed and nothing kept.
     """
+    encoder = parts.method.encoder
     settings, loop, pairs = parts.settings, parts.settings.loop, len(parts.batches.pairs)
     device = torch.device(parts.batches.device)
     make, step = measure(parts)
@@ -25,7 +26,7 @@ def estimate(parts: Pretraining) -> list[str]:
         with_flow = min(count, -(-pairs // settings.frames.batch_size))
     seconds = count * step + with_flow * make
     lines = [
-        f"{settings.method}: {settings.encoder.architecture} at stride {settings.encoder.stride}, "
+        f"{settings.method}: {encoder.architecture} at stride {encoder.stride}, "
         f"views of {settings.views.height}x{settings.views.width}, on {device}",
         f"frames: {pairs} pairs of {settings.target}; flow: {settings.flow_model}",
         f"{loop.describe(settings.frames.batch_size)}",

@@ -29,7 +29,7 @@ def export_torchvision(name: str | Path, out: Path) -> dict[str, Any]:
     if out.suffix not in (".safetensors", ".pth", ".pt"):
         raise UserError(f"{out}: the file must end in .safetensors, .pth or .pt")
     encoder = load(name)
-    state = encoder.state_dict()
+    state, dilated = encoder.state_dict(), [encoder.backbone_stride < each for each in (8, 16, 32)]
     with atomic_write(out) as temporary:
         if out.suffix == ".safetensors":
             save_file(state, temporary)
@@ -38,6 +38,6 @@ def export_torchvision(name: str | Path, out: Path) -> dict[str, Any]:
     return {
         "file": str(out),
         "architecture": encoder.architecture,
-        "replace_stride_with_dilation": [encoder.stride < stride for stride in (8, 16, 32)],
+        "replace_stride_with_dilation": dilated,
         "tensors": len(state),
     }

@@ -1,10 +1,11 @@
 """Settings that every pre-training method shares; a method adds a table of its own."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
-from representation.encoder import Architecture, Stride
+from representation.encoder import Decoder, Stride
+from representation.resnet import Architecture
 from representation.views import ViewSize
 from selfflow.runs.config import Config
 from selfflow.runs.loop import LoopSettings
@@ -13,9 +14,20 @@ from selfflow.runs.loop import LoopSettings
 class EncoderSettings(Config):
     """The network that is trained."""
 
-    architecture: Architecture = Field("resnet50", description="a ResNet of torchvision's")
-    stride: Stride = Field(8, description="pixels from one feature cell to the next")
-    init: str = Field("random", description="first weights: random, a name in the store, a file")
+    architecture: str = Field("resnet50", description="resnet18, 34, 50 or 101, or timm/NAME")
+    stride: Stride = Field(8, description="pixels from one cell of the last stage to the next")
+    decoder: Decoder = Field("none", description="fpn: one map of all stages, at stride 4")
+    init: str = Field(
+        "random", description="first weights: random, a name in the store, a run's folder, a file"
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _check_architecture(cls, value: str) -> str:
+        known = get_args(Architecture)
+        if value not in known and not value.startswith("timm/"):
+            raise ValueError(f"known are {', '.join(known)}, and timm/NAME")
+        return value
 
 
 class HeadSettings(Config):
@@ -66,6 +78,9 @@ class PretrainSettings(Config):
     target: str | None = Field(None, description="not set: the target of the flow model")
     flow_model: str | None = Field(None, description="a path or a name; default: what is shipped")
     flow_iterations: int = Field(12, ge=1, description="updates of RAFT")
+    flow_scale: float = Field(
+        1.0, gt=0, le=1, description="size of the frames that flow is computed on, in their own"
+    )
     collapse_below: float = Field(0.1, ge=0, le=1, description="spread that is warned of")
     cache_flow: bool = Field(True, description="compute the flow of a pair once, keep it on disk")
     name: str | None = Field(None, description="in the model store; not set: the method's")

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from representation.collapse import spread
 from representation.correspondence import View, correspondence
-from representation.encoder import Encoder, cell_positions, read_features
+from representation.encoder import read_features
 from representation.heads import perceptron
 from representation.method import Frames, Method
-from representation.models import initialise
+from representation.models import new_encoder
 from representation.optimizer import parameter_groups
 from representation.settings import PretrainSettings
-from representation.siamese import Siamese
+from representation.siamese import Siamese, distance
 from representation.views import ViewSettings, draw_crops, make_view
 from selfflow.flow import pixel_grid, sample, visible_by_consistency
 from selfflow.losses import masked_mean
@@ -100,8 +100,7 @@ class FlowE(Method):
         self.settings = settings
         own, heads = settings.flowe, settings.heads
         self.uses_flow = own.flow and own.dense
-        self.encoder = Encoder(settings.encoder.architecture, settings.encoder.stride)
-        initialise(self.encoder, settings.encoder.init)
+        self.encoder = new_encoder(settings.encoder)
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
         self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)
         self.siamese = Siamese(
@@ -135,13 +134,12 @@ class FlowE(Method):
     def _match(
         self, view1: View, view2: View, flow: Tensor | None, reverse: Tensor | None
     ) -> Match:
-        own, stride = self.settings.flowe, self.encoder.stride
+        own = self.settings.flowe
         height, width = view1.images.shape[-2:]
         if own.loss_at == "pixels":
             positions = pixel_grid(height, width, device=view1.images.device)
         else:
-            cells = (-(-height // stride), -(-width // stride))
-            positions = cell_positions(*cells, stride, device=view1.images.device)
+            positions = self.encoder.positions(height, width)
         visible = None
         if self.uses_flow:
             if flow is None or reverse is None:
@@ -167,7 +165,9 @@ class FlowE(Method):
         prediction = self.predictor(self.siamese.project(view1.images, pooled=not dense))
         projection = self.siamese.project_target(view2.images, pooled=not dense)
         if dense:
-            loss = equivariance_loss(prediction, projection, match, self.encoder.stride)
+            loss = equivariance_loss(
+                prediction, projection, match, self.encoder.stride, self.encoder.offset
+            )
         else:
             loss = distance(prediction, projection).mean()
         valid = match.valid.float().mean()
@@ -191,25 +191,22 @@ class FlowE(Method):
         return {"views": torch.cat((view1.images[0], view2.images[0], aligned[0]), 2)}
 
 
-def distance(prediction: Tensor, projection: Tensor) -> Tensor:
-    """Return |p̃ - z̃|² of the normalised vectors, `(B, C, H, W)` to `(B, 1, H, W)`; 0 to 4."""
-    cosine_similarity = F.cosine_similarity(prediction.float(), projection.float(), dim=1)
-    return (2 - 2 * cosine_similarity)[:, None]
-
-
-def equivariance_loss(prediction: Tensor, projection: Tensor, match: Match, stride: int) -> Tensor:
+def equivariance_loss(
+    prediction: Tensor, projection: Tensor, match: Match, stride: int, offset: float = 0.0
+) -> Tensor:
     """Return the mean distance at all valid positions of the batch (equation 5), a scalar.
 
     Algorithm 1 first upsamples both feature maps to the image's size and then warps the second.
-    Reading the projections at T(u) right away is the same: cells are centred on whole pixels, so
-    the upsampled map is bilinear between neighbouring pixels.
+    Reading the projections at T(u) right away is the same where cells are centred on whole pixels,
+    as a ResNet's: the upsampled map is bilinear between neighbouring pixels.
 
     Args:
         prediction: p1, `(B, C, h, w)`, from view 1.
         projection: z2, `(B, C, h, w)`, from view 2.
         match: where they are compared.
         stride: of the feature maps.
+        offset: the pixel that their first cell is centred on.
     """
-    predicted = read_features(prediction, match.positions, stride)
-    found = read_features(projection, match.targets, stride)
+    predicted = read_features(prediction, match.positions, stride, offset)
+    found = read_features(projection, match.targets, stride, offset)
     return masked_mean(distance(predicted, found), match.valid)

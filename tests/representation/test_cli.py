@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 import representation
 from representation import pretrain
 from representation.cli import main
-from representation.encoder import Encoder
 from representation.methods.flowe import FlowE
 from representation.models import save
+from representation.resnet import ResNet
 from selfflow.io import write_image
 from selfflow.models import save as save_flow_model
 from selfflow.raft import raft_small
@@ -149,12 +149,12 @@ def test_other_settings_run_and_flow_is_kept_only_if_asked(home: Path, film: str
 
 
 def test_export_writes_a_file(tmp_path: Path):
-    save("mine", Encoder("resnet18"), {})
+    save("mine", ResNet("resnet18"), {})
     out = tmp_path / "out" / "weights.pth"
     result = run("export", "--encoder", "mine", "--to", "torchvision", "--out", str(out), "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["file"] == str(out)
-    assert torch.load(out, weights_only=True).keys() == Encoder("resnet18").state_dict().keys()
+    assert torch.load(out, weights_only=True).keys() == ResNet("resnet18").state_dict().keys()
 
 
 def test_without_a_flow_model_the_shipped_one_is_taken_and_named() -> None:
@@ -185,6 +185,10 @@ def test_without_a_flow_model_the_shipped_one_is_taken_and_named() -> None:
             "encoder.stride",
         ),
         (["--flow-model", "zero", "--target", "sample", "--init", "nobody"], "nobody"),
+        (
+            ["--flow-model", "zero", "--target", "sample", "--set", "encoder.architecture=vgg"],
+            "known are resnet18, resnet34, resnet50, resnet101, and timm/NAME",
+        ),
         (["--flow-model", "zero", "--target", "sample", "--steps", "0"], "loop.steps"),
     ],
 )
@@ -218,7 +222,7 @@ def test_a_folder_that_is_something_else_is_left_alone(home: Path, tmp_path: Pat
 
 
 def test_an_unreadable_place_for_an_export_is_one_line(tmp_path: Path):
-    save("mine", Encoder("resnet18"), {})
+    save("mine", ResNet("resnet18"), {})
     (tmp_path / "file").write_text("")
     result = run("export", "--encoder", "mine", "--out", str(tmp_path / "file" / "weights.pth"))
     assert result.exit_code == 2

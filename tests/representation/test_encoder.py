@@ -8,10 +8,10 @@ from torchvision.transforms.functional import normalize
 from representation.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Encoder,
     cell_positions,
     read_features,
 )
+from representation.resnet import ResNet
 
 
 def randomise_statistics(network: nn.Module) -> None:
@@ -29,12 +29,16 @@ def torchvision_features(network: nn.Module, images: torch.Tensor) -> torch.Tens
     return network.layer4(network.layer3(network.layer2(network.layer1(x))))
 
 
-@pytest.mark.parametrize("stride", [4, 8, 16, 32])
-def test_resnet50_equals_torchvisions_dilated_one(stride: int):
-    encoder = Encoder("resnet50", stride).eval()
+@pytest.mark.parametrize(
+    ("architecture", "stride"),
+    [("resnet50", 4), ("resnet50", 8), ("resnet50", 16), ("resnet50", 32), ("resnet101", 8)],
+)
+def test_bottlenecks_equal_torchvisions_dilated_ones(architecture: str, stride: int):
+    encoder = ResNet(architecture, stride).eval()
     randomise_statistics(encoder)
     dilated = [stride < 8, stride < 16, stride < 32]
-    reference = torchvision.models.resnet50(replace_stride_with_dilation=dilated).eval()
+    make = getattr(torchvision.models, architecture)
+    reference = make(replace_stride_with_dilation=dilated).eval()
     missing, unexpected = reference.load_state_dict(encoder.state_dict(), strict=False)
     assert set(missing) == {"fc.weight", "fc.bias"}
     assert not unexpected
@@ -44,7 +48,7 @@ def test_resnet50_equals_torchvisions_dilated_one(stride: int):
 
 
 def test_resnet18_without_dilation_equals_torchvisions():
-    encoder = Encoder("resnet18", 32).eval()
+    encoder = ResNet("resnet18", 32).eval()
     randomise_statistics(encoder)
     reference = torchvision.models.resnet18().eval()
     reference.load_state_dict(encoder.state_dict(), strict=False)
@@ -53,15 +57,15 @@ def test_resnet18_without_dilation_equals_torchvisions():
         torch.testing.assert_close(encoder(images), torchvision_features(reference, images))
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
 def test_dense_features_hold_the_strided_ones(architecture: str):
-    strided = Encoder(architecture, 32).eval()
+    strided = ResNet(architecture, 32).eval()
     randomise_statistics(strided)
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         expected = strided(images)
         for stride in (16, 8, 4):
-            dense = Encoder(architecture, stride).eval()
+            dense = ResNet(architecture, stride).eval()
             dense.load_state_dict(strided.state_dict())
             every = 32 // stride
             found = dense(images)[:, :, ::every, ::every]
@@ -74,7 +78,7 @@ def test_dense_features_hold_the_strided_ones(architecture: str):
 )
 def test_a_cell_is_centred_on_the_pixel_stride_times_its_index(architecture: str, stride: int):
     """What an output cell sees is symmetric about the pixel that `cell_positions` names."""
-    encoder = Encoder(architecture, stride).eval()
+    encoder = ResNet(architecture, stride).eval()
     for module in encoder.modules():
         # Everything positive, so that no path cancels another.
         if isinstance(module, nn.Conv2d):
@@ -105,7 +109,7 @@ def test_a_cell_is_centred_on_the_pixel_stride_times_its_index(architecture: str
 def test_there_are_as_many_cells_as_promised(size: tuple[int, int]):
     with torch.no_grad():
         for stride in (8, 32):
-            features = Encoder("resnet18", stride)(torch.rand(1, 3, *size))
+            features = ResNet("resnet18", stride)(torch.rand(1, 3, *size))
             assert features.shape == (1, 512, -(-size[0] // stride), -(-size[1] // stride))
 
 
@@ -129,8 +133,33 @@ def test_beyond_the_last_centre_the_last_cell_is_read():
     torch.testing.assert_close(read_features(features, beyond, 8)[..., 0, 0], features[..., -1, -1])
 
 
+def test_cells_may_have_an_offset():
+    cells = cell_positions(4, 6, 8, 3.5)
+    assert cells[0, :, 1, 2].tolist() == [19.5, 11.5]
+    features = torch.randn(2, 5, 4, 6)
+    torch.testing.assert_close(read_features(features, cells, 8, 3.5), features)
+    # A quarter of the way from one cell to the next.
+    found = read_features(
+        features, cells[:, :, :, :-1] + torch.tensor((2.0, 0.0)).view(1, 2, 1, 1), 8, 3.5
+    )
+    torch.testing.assert_close(found, 0.75 * features[..., :-1] + 0.25 * features[..., 1:])
+
+
+def test_an_encoder_says_where_its_features_lie():
+    encoder = ResNet("resnet18", 16)
+    assert torch.equal(encoder.positions(60, 90), cell_positions(4, 6, 16))
+    assert encoder.offset == 0
+    assert encoder.stage_strides == (4, 8, 16, 16)
+    assert encoder.stage_channels == (64, 128, 256, 512)
+    stages = encoder.stages(torch.rand(1, 3, 60, 90))
+    assert [tuple(s.shape[1:]) for s in stages] == [
+        (channels, -(-60 // stride), -(-90 // stride))
+        for channels, stride in zip(encoder.stage_channels, encoder.stage_strides, strict=True)
+    ]
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="stride"):
-        Encoder("resnet18", 2)
+        ResNet("resnet18", 2)
     with pytest.raises(ValueError, match="architecture"):
-        Encoder("vgg", 8)
+        ResNet("vgg", 8)

@@ -10,7 +10,9 @@ from torchvision.transforms.functional import normalize
 import representation
 from representation.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from representation.export import export_torchvision
-from representation.models import initialise, save
+from representation.models import save
+from representation.resnet import ResNet
+from representation.weights import initialise
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import save_model
 
@@ -23,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def trained(architecture: str = "resnet18") -> Encoder:
     """Return an encoder whose normalisation has seen something."""
-    encoder = Encoder(architecture, 8)
+    encoder = ResNet(architecture, 8)
     with torch.no_grad():
         encoder(torch.rand(2, 3, 48, 64))
     return encoder.eval()
@@ -77,7 +79,7 @@ def test_weights_of_torchvision_start_an_encoder(tmp_path: Path):
         ("mine", representation.load("mine").conv1.weight),
         (str(tmp_path / "exported.safetensors"), representation.load("mine").conv1.weight),
     ):
-        encoder = Encoder("resnet18", 8)
+        encoder = ResNet("resnet18", 8)
         initialise(encoder, source)
         assert torch.equal(encoder.conv1.weight, expected)
 
@@ -90,13 +92,13 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path):
         representation.load("nobody")
     (tmp_path / "text.pth").write_text("not weights")
     with pytest.raises(UserError, match=r"text\.pth"):
-        initialise(Encoder("resnet18"), str(tmp_path / "text.pth"))
+        initialise(ResNet("resnet18"), str(tmp_path / "text.pth"))
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"other\.pth is not a state dict"):
-        initialise(Encoder("resnet18"), str(tmp_path / "other.pth"))
+        initialise(ResNet("resnet18"), str(tmp_path / "other.pth"))
     torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "larger.pth")
     with pytest.raises(UserError, match=r"larger\.pth does not fit a resnet18"):
-        initialise(Encoder("resnet18"), str(tmp_path / "larger.pth"))
+        initialise(ResNet("resnet18"), str(tmp_path / "larger.pth"))
     save("mine", trained(), {})
     with pytest.raises(UserError, match=r"\.pth"):
         export_torchvision("mine", tmp_path / "weights.onnx")

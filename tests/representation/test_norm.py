@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from representation.encoder import Encoder
 from representation.norm import (
     SplitBatchNorm2d,
     SyncBatchNorm2d,
@@ -17,6 +16,7 @@ from representation.norm import (
     split,
     synchronise,
 )
+from representation.resnet import ResNet
 from selfflow.random import key
 from selfflow.runs.distributed import average_gradients, process_group, rank
 from selfflow.runs.errors import UserError
@@ -108,7 +108,7 @@ def test_evaluation_uses_the_running_statistics():
 
 
 def test_networks_keep_weights_and_statistics():
-    encoder = Encoder("resnet18")
+    encoder = ResNet("resnet18")
     before = {name: value.data_ptr() for name, value in encoder.state_dict().items()}
     optimized = [id(p) for p in encoder.parameters()]
     synchronise(encoder)
@@ -116,7 +116,7 @@ def test_networks_keep_weights_and_statistics():
     assert kinds == {SyncBatchNorm2d}
     assert {name: value.data_ptr() for name, value in encoder.state_dict().items()} == before
     assert [id(p) for p in encoder.parameters()] == optimized
-    parts = synchronise(split(Encoder("resnet18"), 2))
+    parts = synchronise(split(ResNet("resnet18"), 2))
     assert {type(m) for m in parts.modules() if isinstance(m, nn.BatchNorm2d)} == {SplitBatchNorm2d}
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from representation.encoder import Encoder
-from representation.siamese import Siamese, project
+from representation.resnet import ResNet
+from representation.siamese import Siamese, distance, project
 
 CPU = torch.device("cpu")
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def siamese(steps: int | None = 100, momentum: float = 0.9) -> Siamese:
     torch.manual_seed(0)
     heads = {"projector": nn.Conv2d(512, 4, 1), "other": nn.Conv2d(512, 2, 1)}
-    return Siamese(Encoder("resnet18", 32), heads, momentum=momentum, steps=steps, device=CPU)
+    return Siamese(ResNet("resnet18", 32), heads, momentum=momentum, steps=steps, device=CPU)
 
 
 def test_projections_are_a_head_on_features_or_on_their_mean():
@@ -71,3 +71,20 @@ def test_following_after_the_step_is_mocos_following_before_the_keys():
     for found, key_encoder in zip(seen, expected, strict=True):
         torch.testing.assert_close(found, key_encoder)
     assert not torch.equal(seen[0], seen[2])
+
+
+def test_the_distance_is_two_minus_twice_the_cosine():
+    generator = torch.Generator().manual_seed(0)
+    p, z = torch.randn(2, 2, 5, 3, 4, generator=generator, dtype=torch.float64)
+    found = distance(p, z)
+    assert found.shape == (2, 1, 3, 4)
+    assert found.dtype == torch.float64
+    for b in range(2):
+        for i in range(3):
+            for j in range(4):
+                one, other = p[b, :, i, j], z[b, :, i, j]
+                difference = one / one.norm() - other / other.norm()
+                torch.testing.assert_close(found[b, 0, i, j], difference.square().sum())
+    assert distance(p, 3 * p).abs().max() < 1e-12
+    torch.testing.assert_close(distance(p, -p), torch.full_like(found, 4))
+    assert distance(p.bfloat16(), z.bfloat16()).dtype == torch.float32
