@@ -16,16 +16,16 @@ from typing import Any
 import click
 
 from autoflow.network import DEVICE_DEFAULTS, NetworkSettings, NetworkTraining
-from selfflow.models import load_network
+from selfflow.models import NETWORK, load_network
 from selfflow.runs.cli import Common
 from selfflow.runs.config import Config, load, read_toml, to_toml
 from selfflow.runs.devices import pick_device
+from selfflow.runs.distributed import together
 from selfflow.runs.errors import UserError
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path, read_table
 from selfflow.runs.wording import counted
 from selfflow.stage_config import resolve
-from selfflow.stage_parts import NETWORK
 from selfflow.stages import KINDS, Kind, kind_named, stage_of
 
 SCENES = "scenes"
@@ -86,11 +86,11 @@ def run_chain(
     Raises:
         UserError: a stage is unknown, does not fit, or lacks something; before anything is trained.
     """
-    links = read_chain(common, file, flags)
+    links = together(lambda: read_chain(common, file, flags))
     path = out or default_run_path("train", file.stem)
     order = ", ".join(f"{link.stage} ({link.config.name})" for link in links)
     console.print(f"{counted(len(links), 'stage')}: {order}; run folders in {path}", soft_wrap=True)
-    _check(links, common.data_root)
+    together(lambda: _check(links, common.data_root))
     if common.dry_run:
         for number, link in enumerate(links, 1):
             click.echo(f"# stage {number}: {link.stage}\n{to_toml(link.config)}")
@@ -203,7 +203,7 @@ def _train(link: Link, path: Path, start: Path | None, data_root: Path | None) -
                 done = counted(results["steps"], "step")
                 console.print(f"{folder} is complete: {done}.", soft_wrap=True)
                 return results
-        training = link.kind.prepare(config, data_root, start)
+        training = together(lambda: link.kind.prepare(config, data_root, start))
         for line in training.estimate():
             console.print(line, markup=False, soft_wrap=True)
         return training.run(run)

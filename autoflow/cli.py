@@ -26,6 +26,7 @@ from selfflow.io import IMAGE_SUFFIXES, write_image
 from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import flatten, load
 from selfflow.runs.devices import keep_freed_memory, pick_device
+from selfflow.runs.distributed import together
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run, default_run_path
 from selfflow.runs.wording import counted
@@ -143,9 +144,9 @@ def train(
         shown = ("run", "networks", "target", "steps", "model")
         print_result({name: results[name] for name in shown if name in results}, as_json=False)
         return
-    settings = common.configure(NetworkSettings, values, NETWORK_DEFAULTS)
+    settings = together(lambda: common.configure(NetworkSettings, values, NETWORK_DEFAULTS))
     path = out or default_run_path("train", settings.name)
-    training = NetworkTraining.prepare(settings)
+    training = together(lambda: NetworkTraining.prepare(settings))
     place = f"Run folder {path}; the network will be stored as {settings.name}"
     common.announce(settings, [*training.estimate(), place])
     with Run.open(path, "train", settings) as run:

@@ -45,6 +45,8 @@ CLASSICAL: dict[str, type[Zero] | type[Dis] | type[Farneback]] = {
 }
 
 
+NETWORK = f"network{SUFFIX}"  # in the folder of a run that made one
+
 # What is taken where no model is named: the first of these that is stored or shipped.
 DEFAULT_MODELS = ("s-af-small", "default-small")
 
@@ -189,7 +191,7 @@ def _network_of_run(folder: Path) -> Path:
     checkpoint.
     """
     for place in (folder, folder / "train"):
-        kept = place / f"network{SUFFIX}"
+        kept = place / NETWORK
         if kept.is_file():
             return kept
         stored = _result(place / "results.json").get("model")
@@ -198,7 +200,7 @@ def _network_of_run(folder: Path) -> Path:
         if (place / "checkpoint.pt").is_file():
             return place / "checkpoint.pt"
     raise UserError(
-        f"{folder} is a folder without a network: no network{SUFFIX}, no checkpoint.pt, and no "
+        f"{folder} is a folder without a network: no {NETWORK}, no checkpoint.pt, and no "
         "results.json that names a stored model"
     )
 

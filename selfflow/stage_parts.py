@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from selfflow.models import load_network, save
+from selfflow.models import NETWORK, load_network, save
 from selfflow.raft import RAFT
 from selfflow.runs.cost import seconds_of
 from selfflow.runs.distributed import from_first
@@ -19,7 +19,6 @@ from selfflow.supervised import Size
 from selfflow.unsupervised import freeze_batch_norm
 
 B = TypeVar("B")
-NETWORK = "network.safetensors"  # in the folder of a run that made one
 
 
 def first_network(init: str | Path, device: torch.device) -> RAFT:

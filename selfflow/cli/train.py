@@ -9,6 +9,7 @@ from rich.table import Table
 
 from selfflow.cli.terminal import PATH, output
 from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
+from selfflow.runs.distributed import together
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run, default_run_path
 from selfflow.runs.store import model_path
@@ -43,7 +44,7 @@ def train(
 
     Other stages: multiframe learns from what three frames tell, supervised from labelled pairs.
     """
-    kind = kind_named(stage or stage_of(common.config))
+    kind = together(lambda: kind_named(stage or stage_of(common.config)))
     flags = {
         "stage": stage,
         "target": target,
@@ -52,8 +53,10 @@ def train(
         "loop.steps": steps,
         "loop.budget": budget,
     }
-    config, chosen = resolve(common.configure(kind.config, flags, kind.device_defaults))
-    training = kind.prepare(config, common.data_root)
+    config, chosen = together(
+        lambda: resolve(common.configure(kind.config, flags, kind.device_defaults))
+    )
+    training = together(lambda: kind.prepare(config, common.data_root))
     folder = out or default_run_path("train", Path(config.name).stem)
     if model_path(config.name).exists() and not folder.exists():
         chosen = [*chosen, f"at the end, {model_path(config.name)} of another run is replaced"]

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from selfflow.runs.config import Config, load, to_toml
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import active, launched, process_group, rank
-from selfflow.runs.errors import DivergedError, UserError
+from selfflow.runs.errors import DivergedError, SharedError, UserError
 from selfflow.runs.problems import explain
 from selfflow.runs.progress import console
 from selfflow.runs.run import to_json
@@ -129,13 +129,22 @@ def print_result(result: Mapping[str, Any], as_json: bool) -> None:
 
 
 class _Failure(click.ClickException):
-    """What the user did wrong: one line on standard error, exit status 2."""
+    """What the user did wrong: one line on standard error, exit status 2.
+
+    Of an error that all processes share, the first one prints the line.
+    """
 
     exit_code = 2
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, shared: bool = False) -> None:
         line = " ".join(message.split())
-        super().__init__(f"process {rank()}: {line}" if rank() else line)
+        super().__init__(line if shared or not rank() else f"process {rank()}: {line}")
+        self.quiet = shared and rank() > 0
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        if not self.quiet:
+            super().show(file)
 
 
 class _Diverged(_Failure):
@@ -155,7 +164,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise _Failure(str(error)) from error
+            raise _Failure(str(error), shared=isinstance(error, SharedError)) from error
         except ValidationError as error:
             raise _Failure(explain(error)) from error
         except DivergedError as error:

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selfflow.runs.errors import UserError
+from selfflow.runs.errors import SharedError, UserError
 from selfflow.runs.progress import console
 
 T = TypeVar("T")
@@ -74,7 +74,8 @@ def process_group() -> Iterator[None]:
 def from_first(work: Callable[[], T]) -> T:
     """Return what `work` returns in the first process, the only one to do it, in all of them.
 
-    What it raises is raised in all of them. Both are sent, so they are to be plain values.
+    What it raises is raised in all of them (of a UserError, the message: SharedError). Both are
+    sent, so they are to be plain values.
     """
     if not active():
         return work()
@@ -82,6 +83,8 @@ def from_first(work: Callable[[], T]) -> T:
     if rank() == 0:
         try:
             outcome[0] = work()
+        except UserError as error:
+            outcome[1] = SharedError(str(error))
         except Exception as error:
             outcome[1] = error
     dist.broadcast_object_list(outcome, device=torch.device("cpu"))
@@ -89,6 +92,38 @@ def from_first(work: Callable[[], T]) -> T:
         raise outcome[1]
     result: T = outcome[0]
     return result
+
+
+def together(work: Callable[[], T]) -> T:
+    """Return what `work` returns in this process; where it fails in any, all fail.
+
+    For what every process does by itself before they work together, such as opening the data: one
+    that failed alone would leave the others waiting, and what is wrong is to be said once.
+
+    Args:
+        work: it must not exchange anything with other processes.
+
+    Raises:
+        SharedError: in all processes, with what the first process that failed says; what is no
+            UserError is raised as it is where it was raised.
+    """
+    if not active():
+        return work()
+    result: T | None = None
+    failure: Exception | None = None
+    try:
+        result = work()
+    except Exception as error:
+        failure = error
+    problems: list[str | None] = [None] * world_size()
+    dist.all_gather_object(problems, None if failure is None else str(failure))
+    if failure is not None and not isinstance(failure, UserError):
+        raise failure
+    first = next(((n, said) for n, said in enumerate(problems) if said is not None), None)
+    if first is not None:
+        number, said = first
+        raise SharedError(said if None not in problems else f"process {number}: {said}")
+    return cast(T, result)
 
 
 def largest(*values: float) -> list[float]:

@@ -9,10 +9,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from autoflow.cli import main
-from selfflow.models import load_network, save
+from selfflow.models import NETWORK, load_network, save
 from selfflow.raft import RAFT, raft_small
 from selfflow.runs.run import Run
-from selfflow.stage_parts import NETWORK
 from selfflow.training import Training
 
 CHAIN = """

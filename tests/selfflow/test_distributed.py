@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from selfflow.cli import main
 from selfflow.frames import FrameBatches, FrameCache, find_pairs
 from selfflow.models import save
 from selfflow.pairs import Pairs
@@ -159,6 +161,38 @@ def test_the_same_command_by_torchrun(films, tmp_path):
     results = read(tmp_path / "home" / "train" / "two" / "results.json")
     assert results["steps"] == 4
     assert load_file(tmp_path / "home" / "models" / "two.safetensors")
+
+
+def start_with(environment, folder, *names):
+    """Type `selfflow train` with the network of the process's own number, or the only one."""
+    os.environ.update(environment, SELFFLOW_HOME=str(folder / "home"))
+    os.chdir(folder)
+    number = int(environment["RANK"])
+    with (folder / f"said{number}").open("w") as said, redirect_stderr(said):
+        main(["train", "--target", "sample", "--steps", "2", *TINY, "--init", names[-number]])
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (("nobody",), "Error: no model 'nobody'"),
+        (("text.safetensors",), "Error: text.safetensors is not a readable model"),
+        (("text.pth",), "Error: text.pth is not a readable checkpoint"),
+        (("folder",), "Error: folder is a folder without a network"),
+        (("s-af-small", "text.pth"), "Error: process 1: text.pth is not"),
+        (("text.pth", "s-af-small"), "Error: process 0: text.pth is not"),
+    ],
+)
+def test_a_first_network_that_cannot_be_read_ends_all_processes_with_one_line(
+    names, line, processes, tmp_path
+):
+    (tmp_path / "folder").mkdir()
+    for name in ("text.safetensors", "text.pth"):
+        (tmp_path / name).write_text("no network")
+    assert processes(start_with, tmp_path, *names) == [2, 2]
+    (said,) = "".join((tmp_path / f"said{n}").read_text() for n in (0, 1)).splitlines()
+    assert said.startswith(line)
+    assert not (tmp_path / "home").exists()
 
 
 def read(path):

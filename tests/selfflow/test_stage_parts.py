@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 
-from selfflow.models import load_network, save
+from selfflow.models import NETWORK, load_network, save
 from selfflow.raft import raft_small
 from selfflow.runs.loop import LoopSettings, Result
 from selfflow.runs.run import Run
 from selfflow.runs.store import read_metadata, store
 from selfflow.stage_parts import (
-    NETWORK,
     counted_pairs,
     keep_network,
     measured_before,

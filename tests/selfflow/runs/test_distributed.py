@@ -24,9 +24,10 @@ from selfflow.runs.distributed import (
     mean_scalars,
     process_group,
     rank,
+    together,
     world_size,
 )
-from selfflow.runs.errors import UserError
+from selfflow.runs.errors import SharedError, UserError
 from selfflow.runs.loop import LoopSettings, Result, Task, fit
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run
@@ -98,8 +99,15 @@ def exchange(environment: dict[str, str], folder: Path) -> None:
         assert (memory == 0).all()
         assert memory.is_contiguous(memory_format=torch.channels_last)
         assert from_first(lambda: f"process {number}") == "process 0"
-        with pytest.raises(UserError, match="only process 0 says so"):
+        with pytest.raises(SharedError, match="only process 0 says so"):
             from_first(lambda: fail(number))
+        assert together(lambda: number) == number
+        with pytest.raises(SharedError, match=r"^process 1: only process 1 says so"):
+            together(lambda: fail(number) if number else None)
+        with pytest.raises(SharedError, match=r"^only process 0 says so"):
+            together(lambda: fail(number))
+        with pytest.raises(SharedError if number else KeyError, match="a bug"):
+            together(lambda: number or {}["a bug"])
         part = torch.full((1, 2), float(number + 1), requires_grad=True)
         whole = gather(part)
         assert whole.tolist() == [[1, 1], [2, 2]]
@@ -174,6 +182,9 @@ def test_alone_nothing_is_exchanged() -> None:
     assert largest(3, False) == [3, 0]
     assert mean_scalars({"loss": value}) == {"loss": value}
     assert from_first(lambda: 5) == 5
+    assert together(lambda: 6) == 6
+    with pytest.raises(UserError, match="process 7"):
+        together(lambda: fail(7))
     assert gather(value) is value
 
 
