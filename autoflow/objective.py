@@ -134,6 +134,11 @@ def measure_each(
     Keys: those of `Measurement` but `step`. `aepe` is NaN for pairs whose flow is not known. All
     terms are measured, whatever their weights, so that others can be tried afterwards. The network
     is in eval mode while it is measured.
+
+    Measured again, a network has the same values: on a CPU bit for bit, as long as torch has as
+    many threads as before. With another number of threads, another batch size or on a GPU, sums
+    are rounded otherwise, and Ω may differ by a ten-thousandth (not tried on a GPU yet). Training
+    adds to such differences step by step.
     """
     objective = metric.objective()
     # A term without weight would not be measured.

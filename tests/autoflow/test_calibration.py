@@ -272,12 +272,13 @@ def test_processes_that_begin_together_have_the_same_weights(frames: Path, tmp_p
         "training.optimisation.crop": [32, 32],
         "metric.weights": "balanced",
         "metric.iterations": 1,
-        "calibration.networks": 4,
+        "calibration.networks": 3,
         "pairs.count": 2,
         "pairs.side": 32,
         "trial.steps": 3,
+        "trial.pictures": 0,
     }
-    command = [sys.executable, "-m", "autoflow", "search", "--target", str(frames), "--trials", "6"]
+    command = [sys.executable, "-m", "autoflow", "search", "--target", str(frames), "--trials", "3"]
     command += ["--storage", str(settings.storage), "--no-train", "--device", "cpu"]
     command += [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
     runs = [
@@ -289,8 +290,8 @@ def test_processes_that_begin_together_have_the_same_weights(frames: Path, tmp_p
     assert weights[0] == weights[1]
     study = read_study(str(settings.storage), "s-af")
     own = read_study(str(settings.storage), "s-af-calibration")
-    assert sorted(trial.key for trial in finished(own)) == [f"start-{n}" for n in range(4)]
+    assert sorted(trial.key for trial in finished(own)) == [f"start-{n}" for n in range(3)]
     objective = ObjectiveSettings(charge_uncovered=True, **weights[0]["weights"])
     measured = [each for trial in finished(study) for each in trial.course]
-    assert len(measured) >= 6
+    assert len(measured) >= 3
     assert [weighted(each, objective) for each in measured] == [each.omega for each in measured]
