@@ -1,6 +1,14 @@
 """The pre-training methods by name. A new one is a file beside these and a line here."""
 
 from representation.method import Method
+from representation.methods.byol import BYOL
 from representation.methods.flowe import FlowE
+from representation.methods.moco import MoCo
+from representation.methods.simclr import SimCLR
 
-METHODS: dict[str, type[Method]] = {"flowe": FlowE}
+METHODS: dict[str, type[Method]] = {
+    "flowe": FlowE,
+    "byol": BYOL,
+    "simclr": SimCLR,
+    "moco": MoCo,
+}
