@@ -35,7 +35,8 @@ def estimate(parts: Pretraining) -> list[str]:
     ]
     if parts.flow is not None and settings.cache_flow:
         image = parts.batches.cache.batch(parts.batches.pairs[:1]).image1
-        size = 8 * image[0, 0].numel() * pairs / 2**20
+        height, width = parts.flow.size(image)
+        size = 8 * height * width * pairs / 2**20
         lines.append(f"flow is kept in {flow_folder()}, about {size:.0f} MiB for all pairs")
     return lines
 

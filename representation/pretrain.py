@@ -15,9 +15,11 @@ from representation.method import Method
 from representation.methods import METHODS
 from representation.norm import synchronise
 from representation.optimizer import learning_rate, new_optimizer
+from representation.pairs import image_addresses, pair_addresses
 from representation.settings import PretrainSettings
 from representation.source import FrameSource
-from selfflow.frames import FrameBatches, FrameCache, find_pairs, pairs_from_json
+from representation.stills import open_images
+from selfflow.frames import FrameBatches, FrameCache, pairs_from_json
 from selfflow.models import load as load_flow_model
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank, world_size
@@ -36,7 +38,7 @@ class Pretraining:
     Attributes:
         settings: resolved: flow model and target are named.
         method: what a step does.
-        batches: the pairs of frames.
+        batches: the pairs of frames, or images as pairs with themselves.
         flow: computes their flow; None for a method that needs none.
     """
 
@@ -56,30 +58,33 @@ def method_class(name: str) -> type[Method]:
 def assemble(
     settings: PretrainSettings, *, data_root: Path | None = None, listed: Path | None = None
 ) -> Pretraining:
-    """Make the networks, load the flow model, and look for the target's pairs of frames.
+    """Make the networks, load the flow model, and look for the target's pairs or images.
 
     Args:
-        settings: with flow model and target named.
+        settings: with the target named, and the flow model where the method needs one.
         data_root: where data sets lie.
         listed: a file that an earlier session of the run listed its pairs in; they are taken over.
 
     Raises:
         UserError: the target, the flow model or the first weights are not there, or don't fit.
     """
-    if settings.target is None or settings.flow_model is None:
-        raise ValueError("the settings must name a flow model and a target")
+    if settings.target is None:
+        raise ValueError("the settings must name a target")
     device = pick_device(settings.device)
     method = new_method(settings, device)
     flow = None
     if method.uses_flow:
+        if settings.flow_model is None:
+            raise ValueError(f"{settings.method} needs a flow model")
         model = load_flow_model(settings.flow_model, device)
-        flow = ComputedFlow(model, iterations=settings.flow_iterations)
+        flow = ComputedFlow(model, settings.flow_iterations, settings.flow_scale)
     frames = settings.frames
-    target = open_target(settings.target, data_root)
+    target = (open_target if method.uses_pairs else open_images)(settings.target, data_root)
     if listed is not None and listed.exists():
         pairs = pairs_from_json(read_json(listed), str(listed))
     else:
-        pairs = find_pairs(target, frames.gaps, limit=frames.pairs, seed=settings.seed)
+        addresses = pair_addresses if method.uses_pairs else image_addresses
+        pairs = addresses(target, frames, settings.seed)
     batches = FrameBatches(
         cache=FrameCache(target, frames.short_side),
         pairs=pairs,

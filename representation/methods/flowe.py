@@ -4,6 +4,18 @@ The online network sees a view of frame 1, the target network, its slow average,
 Its features, read where the flow and the views' affine maps lead, are to be predicted at every
 position that both views show. No negatives; BYOL's predictor and momentum keep it from collapse.
 
+Its ablations (table 3, "pixel based", "affine transform" and "optical flow") are settings:
+
+    pixel based alone       views.affine=false flowe.flow=false
+    without flow            flowe.flow=false
+    without affine          views.affine=false
+    not pixel based         flowe.dense=false
+    all                     the defaults
+
+Without flow both views show the same frame; the paper does not say, and `--flow-model zero`, which
+compares two frames place by place, is the other reading. BYOL on crops of one frame or two, with
+which the supplement compares, is in `byol.py`.
+
 Where the paper is silent: the loss is the mean over the valid positions of the whole batch, and
 batch normalisation sees the batches of all processes, as in BYOL.
 """
@@ -20,6 +32,7 @@ from representation.collapse import spread
 from representation.correspondence import View, correspondence
 from representation.encoder import read_features
 from representation.heads import perceptron
+from representation.image_views import side_by_side
 from representation.method import Frames, Method
 from representation.models import new_encoder
 from representation.optimizer import parameter_groups
@@ -33,7 +46,7 @@ from selfflow.runs.config import Config
 
 
 class FlowESettings(Config):
-    """What is FlowE's own. Off, `pixels` and `flow` are the ablations of table 3."""
+    """What is FlowE's own."""
 
     momentum: float = Field(
         0.996, ge=0, le=1, description="of the target network at the start; rises to 1"
@@ -43,7 +56,7 @@ class FlowESettings(Config):
     )
     symmetric: bool = Field(False, description="also predict frame 1 from frame 2")
     dense: bool = Field(True, description="off: compare the means of the feature maps")
-    flow: bool = Field(True, description="off: both views show frame 1")
+    flow: bool = Field(True, description="off: both views show the first frame")
     relative: float = Field(0.01, ge=0, description="occlusion: share of the flow's square")
     absolute: float = Field(0.5, ge=0, description="occlusion: allowed square error, px²")
 
@@ -72,11 +85,18 @@ class Match:
 
 @dataclass(frozen=True)
 class ViewPair:
-    """Two views and how they correspond; `backward` is None unless the loss is symmetric."""
+    """Two views and how they correspond.
+
+    Attributes:
+        view1: of frame 1.
+        view2: of frame 2.
+        forward: from view 1 to view 2; None if only means are compared.
+        backward: from view 2 to view 1; None also unless the loss is symmetric.
+    """
 
     view1: View
     view2: View
-    forward: Match
+    forward: Match | None
     backward: Match | None
 
 
@@ -125,9 +145,10 @@ class FlowE(Method):
         frame2 = frames.image2 if own.flow else frames.image1
         view1 = make_view(frames.image1, purpose(frames.keys, "view", 1), crop, views)
         view2 = make_view(frame2, purpose(frames.keys, "view", 2), crop, views)
-        forward = self._match(view1, view2, frames.forward, frames.backward)
-        backward = None
-        if own.symmetric:
+        forward = backward = None
+        if own.dense:
+            forward = self._match(view1, view2, frames.forward, frames.backward)
+        if own.dense and own.symmetric:
             backward = self._match(view2, view1, frames.backward, frames.forward)
         return ViewPair(view1, view2, forward, backward)
 
@@ -152,26 +173,25 @@ class FlowE(Method):
     def step(self, batch: ViewPair, step: int) -> dict[str, Tensor]:
         """Return the loss, the spread of the target's projections and the share of valid places.
 
-        With `symmetric`, the mean of both directions.
+        With `symmetric`, the mean of both directions. Of means no places are compared.
         """
         self.latest = batch
         ways = [self._one_way(batch.view1, batch.view2, batch.forward)]
-        if batch.backward is not None:
+        if self.settings.flowe.symmetric:
             ways.append(self._one_way(batch.view2, batch.view1, batch.backward))
         return {name: torch.stack([way[name] for way in ways]).mean() for name in ways[0]}
 
-    def _one_way(self, view1: View, view2: View, match: Match) -> dict[str, Tensor]:
-        dense = self.settings.flowe.dense
-        prediction = self.predictor(self.siamese.project(view1.images, pooled=not dense))
-        projection = self.siamese.project_target(view2.images, pooled=not dense)
-        if dense:
-            loss = equivariance_loss(
-                prediction, projection, match, self.encoder.stride, self.encoder.offset
-            )
-        else:
-            loss = distance(prediction, projection).mean()
-        valid = match.valid.float().mean()
-        return {"loss": loss, "spread": spread(projection), "valid": valid}
+    def _one_way(self, view1: View, view2: View, match: Match | None) -> dict[str, Tensor]:
+        pooled = match is None
+        prediction = self.predictor(self.siamese.project(view1.images, pooled=pooled))
+        projection = self.siamese.project_target(view2.images, pooled=pooled)
+        terms = {"spread": spread(projection)}
+        if match is None:
+            return {"loss": distance(prediction, projection).mean(), **terms}
+        loss = equivariance_loss(
+            prediction, projection, match, self.encoder.stride, self.encoder.offset
+        )
+        return {"loss": loss, **terms, "valid": match.valid.float().mean()}
 
     def after_step(self, step: int) -> None:
         """Let the target follow the online network, after the optimiser's step as in BYOL."""
@@ -185,6 +205,8 @@ class FlowE(Method):
         if self.latest is None:
             return {}
         view1, view2, match = self.latest.view1, self.latest.view2, self.latest.forward
+        if match is None:
+            return side_by_side((view1, view2))
         size = view1.images.shape[-2:]
         aligned = sample(view2.images[:1], match.targets[:1]) * match.valid[:1]
         aligned = F.interpolate(aligned, size, mode="nearest")

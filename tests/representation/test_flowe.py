@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -262,6 +263,46 @@ def test_pooled_features_need_no_flow_and_are_byols_loss():
     p = F.normalize(method.predictor(vector(method.siamese.online, batch.view1.images)), dim=1)
     z = F.normalize(vector(method.siamese.target, batch.view2.images), dim=1)
     torch.testing.assert_close(loss, (p - z).square().sum(1).mean())
+    assert batch.forward is None
+    assert method.pictures()["views"].shape == (3, 32, 2 * 48)
+    both = small_method(flowe__dense=False, flowe__symmetric=True)
+    terms = both.step(both.prepare(frames(flow=None)), 0)
+    assert terms.keys() == {"loss", "spread"}
+
+
+@pytest.mark.parametrize(
+    ("values", "sees_second", "turns", "places", "uses_flow"),
+    [
+        ({"views__affine": False, "flowe__flow": False}, False, False, True, False),
+        ({"flowe__flow": False}, False, True, True, False),
+        ({"views__affine": False}, True, False, True, True),
+        ({"flowe__dense": False}, True, True, False, False),
+        ({}, True, True, True, True),
+    ],
+)
+def test_the_rows_of_table_3_are_settings(
+    values: dict[str, object], sees_second: bool, turns: bool, places: bool, uses_flow: bool
+):
+    method = small_method(**values, **no_distortion())
+    assert method.uses_flow == uses_flow
+    given = frames(flow=(3.0, 0.0) if uses_flow else None)
+    other = replace(given, image2=given.image2.flip(0))
+    one, two = method.prepare(given), method.prepare(other)
+    assert torch.equal(one.view2.images, two.view2.images) != sees_second
+    assert torch.equal(one.view1.to_frame, one.view2.to_frame) != turns
+    terms = method.step(one, 0)
+    assert ("valid" in terms) == places
+
+
+def test_flow_of_zero_compares_two_frames_place_by_place():
+    method = small_method(views__affine=False, flowe__loss_at="pixels")
+    given = frames(flow=(0.0, 0.0))
+    other = replace(given, image2=given.image2.flip(0))
+    batch = method.prepare(other)
+    assert batch.forward is not None
+    assert batch.forward.valid.all()
+    torch.testing.assert_close(batch.forward.targets, pixel_grid(32, 48).expand(3, -1, -1, -1))
+    assert not torch.equal(batch.view2.images, method.prepare(given).view2.images)
 
 
 def test_a_batch_depends_on_its_keys_alone():

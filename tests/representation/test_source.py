@@ -3,12 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from representation.flow_cache import ComputedFlow, FlowCache, read_flow_file
 from representation.source import FrameSource, padded
+from selfflow.flow import resize_flow
 from selfflow.frames import FrameBatches, FrameCache, PairAddress
 from selfflow.io import write_image
+from selfflow.models import load
 from selfflow.video import Target, open_target
 
 
@@ -81,6 +84,42 @@ def test_other_weights_and_iterations_have_another_cache(tmp_path: Path):
     same = ComputedFlow(CountingFlow(10.0))
     assert FlowCache(same, tmp_path).folder == cache.folder
     assert FlowCache(ComputedFlow(CountingFlow(10.0), 6), tmp_path).folder != cache.folder
+
+
+def test_flow_at_half_size_is_the_enlarged_flow_of_halved_frames(tmp_path: Path):
+    model = CountingFlow()
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randint(0, 256, (2, 2, 3, 25, 32), generator=generator) / 255).unbind()
+    source = ComputedFlow(model, scale=0.5)
+    assert source.size(first) == (12, 16)
+    halves = [
+        F.interpolate(images, (12, 16), mode="bilinear", antialias=True)
+        for images in (first, second)
+    ]
+    expected = resize_flow(model(*halves), 25, 32)
+    forward, backward = source(first, second)
+    torch.testing.assert_close(forward, expected)
+    torch.testing.assert_close(backward, -expected)
+    cache = FlowCache(source, tmp_path)
+    for _ in range(2):
+        torch.testing.assert_close(cache(first, second)[0], expected, atol=8e-3, rtol=0)
+    (file, _) = tmp_path.rglob("*.npy")
+    assert np.load(file).shape == (4, 12, 16)
+    assert FlowCache(ComputedFlow(model), tmp_path).folder != cache.folder
+
+
+def test_flow_at_another_size_is_in_pixels_of_the_frame():
+    """DIS on a texture that moves by 8 px, seen at half size, where it moves by 4."""
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(1, 3, 24, 32, generator=generator)
+    image = F.interpolate(small, (192, 256), mode="bicubic").clamp(0, 1)
+    moved = image.roll(8, 3)
+    forward, backward = ComputedFlow(load("dis"), scale=0.5)(image, moved)
+    inner = (slice(None), slice(None), slice(40, -40), slice(40, -40))
+    for flow, expected in ((forward, 8.0), (backward, -8.0)):
+        assert flow.shape == (1, 2, 192, 256)
+        assert abs(flow[inner][:, 0].median() - expected) < 0.2
+        assert abs(flow[inner][:, 1].median()) < 0.2
 
 
 @pytest.fixture
