@@ -100,8 +100,26 @@ def largest_of(number: int, found: Sequence[Change], count: int) -> list[Change]
     return sorted(moved, key=lambda change: -abs(change.moves[number]))[:count]
 
 
+def in_words(change: Change, number: int) -> dict[str, str]:
+    """Return a change of set `number` as text: what, from, to, unit, and where in the range."""
+    return {
+        "name": change.parameter.name,
+        "meaning": change.meaning,
+        "default": shown(change.parameter.default),
+        "value": shown(change.values[number]),
+        "unit": change.parameter.unit,
+        "move": f"{percent(change.moves[number], 0)} of its range, "
+        f"now at {100 * change.places[number]:.0f}\u00a0%",
+    }
+
+
 def shown(value: Value) -> str:
     """Return a value as a person reads it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
+    return str(value) if isinstance(value, int) else f"{value:.3g}".replace("-", "−")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a change as a person reads it: "+12.5 %", "−3.0 %"."""
+    return f"{100 * share:+.{digits}f}\u00a0%".replace("-", "−")

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from autoflow.report.drawing import (
     BLUE,
     GREY,
     INK,
+    LIGHT,
     ORANGE,
     RED,
     SIZE,
@@ -21,8 +22,9 @@ from autoflow.report.drawing import (
 from autoflow.report.tables import Row
 
 RANKS = ("best", "number 2", "number 3", "default")
-_STATES = (("pruned", GREY, "x"), ("complete", BLUE, "o"))
+_STATES = (("pruned", GREY, "x"), ("complete", BLUE, "o"), ("running", LIGHT, "o"))
 HOUR = 3600.0
+DASHES = (0, (4, 3))
 
 
 def course(rows: Sequence[Row], against: str = "trial") -> str:
@@ -45,13 +47,13 @@ def course(rows: Sequence[Row], against: str = "trial") -> str:
             points(axes, found, color, marker=marker, label=state)
         _best_so_far(axes, rows, against)
         default = next((row for row in measured if row["default"]), None)
-        if default is not None and default["state"] == "complete":
-            axes.axhline(default["omega"], color=INK, lw=1, ls=(0, (4, 3)), label="default set")
+        if default is not None and default["step"] == rows[-1]["best_step"]:
+            axes.axhline(default["omega"], color=INK, lw=1, ls=DASHES, label="default set")
         keep_in_view(axes, [row["omega"] for row in measured if row["state"] != "failed"])
         axes.set_xlabel(labels[against])
         axes.set_ylabel("Ω, last measurement")
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=against == "trial"))
-        legend(axes)
+        legend(axes, columns=4)
 
     return svg(draw)
 
@@ -100,11 +102,7 @@ def within(rows: Sequence[Row], best: Sequence[int], default: int | None) -> str
         axes.set_xlabel("steps of training")
         axes.set_ylabel("Ω")
         axes.set_xticks(_some(sorted({row["step"] for row in rows})))
-        handles, labels = axes.get_legend_handles_labels()
-        order_ = sorted(range(len(labels)), key=lambda i: RANKS.index(labels[i].split(" (")[0]))
-        if labels:
-            shown = [handles[i] for i in order_], [labels[i] for i in order_]
-            axes.legend(*shown, frameon=False, fontsize=9, labelcolor=INK)
+        legend(axes, columns=2, order=lambda label: RANKS.index(label.split(" (")[0]))
 
     return svg(draw)
 
@@ -130,7 +128,7 @@ def score_against_error(rows: Sequence[Row], score: str, default: int | None) ->
         axes.set_ylabel("endpoint error, px")
         legend(axes)
 
-    return svg(draw, SMALL)
+    return svg(draw)
 
 
 def covered(rows: Sequence[Row]) -> str:
@@ -167,26 +165,22 @@ def importance(rows: Sequence[Row], column: str = "rho") -> str:
     """
 
     def draw(axes: Axes) -> None:
-        names = [row["parameter"] for row in rows][::-1]
-        values = [row[column] for row in rows][::-1]
-        if column == "rho":
-            for color, label, sign in ((BLUE, "Ω rises with it", 1), (ORANGE, "Ω falls", -1)):
-                found = [(n, abs(v)) for n, v in zip(names, values, strict=True) if v * sign > 0]
-                axes.barh(
-                    [n for n, _ in found], [v for _, v in found], 0.62, color=color, label=label
-                )
-            axes.set_yticks(range(len(names)), names)
-            axes.axvline(rows[0]["chance"], color=INK, lw=1, ls=(0, (4, 3)), label="chance")
-            axes.set_xlabel("|Spearman's ρ| with Ω")
-            axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
-        else:
-            axes.barh(names, values, 0.62, color=BLUE)
-            axes.set_xlabel("share (PED-ANOVA)")
-            level, label = rows[0]["ped_anova_chance"], "chance"
-            axes.axvline(level, color=INK, lw=1, ls=(0, (4, 3)), label=label)
-            axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
+        heights = range(len(rows))[::-1]
+        values = [row[column] for row in rows]
+        signs = {"Ω rises with it": (BLUE, 1), "Ω falls with it": (ORANGE, -1)}
+        if column != "rho":
+            signs = {"_": (BLUE, 1)}
+        for label, (color, sign) in signs.items():
+            found = [(h, abs(v)) for h, v in zip(heights, values, strict=True) if v * sign > 0]
+            bars = [v for _, v in found]
+            axes.barh([h for h, _ in found], bars, 0.62, color=color, label=label)
+        chance = "chance" if column == "rho" else "ped_anova_chance"
+        axes.axvline(rows[0][chance], color=INK, lw=1, ls=DASHES, label="chance")
+        axes.set_yticks(heights, [row["parameter"] for row in rows])
+        axes.set_xlabel("|Spearman's ρ| with Ω" if column == "rho" else "share (PED-ANOVA)")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
+        legend(axes, columns=3)
 
     return svg(draw, (SIZE[0], max(1.9, 0.8 + 0.27 * len(rows))))
 
@@ -194,35 +188,35 @@ def importance(rows: Sequence[Row], column: str = "rho") -> str:
 def slice_of(rows: Sequence[Row], name: str, unit: str, *, log: bool = False) -> str:
     """Draw Ω against one hyperparameter, from rows of `importance.slice_rows`.
 
-    Trials that were given up before Ω was measured are strokes at the upper edge.
+    Crosses were pruned later, or failed if red. Trials that ended before Ω was measured are strokes
+    at the upper edge, the default is the dashed line.
     """
 
     def draw(axes: Axes) -> None:
         here = [row for row in rows if row["parameter"] == name]
         measured = [row for row in here if row["omega"] is not None]
-        for states, color, marker, label in (
-            (("complete", "running"), BLUE, "o", None),
-            (("pruned",), ORANGE, "x", "pruned later"),
-            (("failed",), RED, "x", "failed later"),
+        for states, color, marker in (
+            (("complete", "running"), BLUE, "o"),
+            (("pruned",), ORANGE, "x"),
+            (("failed",), RED, "x"),
         ):
             found = [(r["value"], r["omega"]) for r in measured if r["state"] in states]
-            points(axes, found, color, marker=marker, label=label, size=22)
+            points(axes, found, color, marker=marker, size=22)
         keep_in_view(axes, [row["omega"] for row in measured])
         given_up = [row["value"] for row in here if row["omega"] is None]
         if given_up:
-            edge = axes.get_xaxis_transform()
-            heights = [0.985] * len(given_up)
-            axes.plot(
-                given_up, heights, "|", ms=7, color=GREY, label="ended earlier", transform=edge
-            )
+            edge, heights = axes.get_xaxis_transform(), [0.985] * len(given_up)
+            axes.plot(given_up, heights, "|", ms=7, color=GREY, transform=edge)
         default = next((row["value"] for row in here if row["default"]), None)
         if default is not None:
-            axes.axvline(default, color=INK, lw=1, ls=(0, (4, 3)), zorder=0)
+            axes.axvline(default, color=INK, lw=1, ls=DASHES, zorder=0)
         if log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(unit or "value")
         axes.set_ylabel("Ω")
-        legend(axes)
 
     return svg(draw, SMALL)
 

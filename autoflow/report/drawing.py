@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1c2733", "#66727f", "#e3e8ed"
-BLUE, ORANGE, GREY, RED = "#2563a8", "#d9722b", "#a9b4bf", "#b3382c"
+BLUE, ORANGE, GREY, RED, LIGHT = "#2563a8", "#d9722b", "#a9b4bf", "#b3382c", "#9dc1e8"
 # Half of a desktop page and all of a phone's, so that letters stay readable on both.
-SIZE = (5.4, 3.5)
+SIZE = (4.6, 3.2)
 # A third of a desktop page; letters have the same size as in the larger ones.
 SMALL = (3.7, 2.9)
-_TOLERATED = 4.0  # spreads of the middle half beyond which a value would flatten all others
+_TOLERATED = 10.0  # spreads of the middle half beyond which a value would flatten all others
 
 
 def svg(draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> str:
@@ -58,13 +58,22 @@ def points(
         axes.scatter(x, y, s=size, marker=marker, label=label, zorder=order, **look)
 
 
-def legend(axes: Axes, columns: int = 0) -> None:
-    """Name what is drawn, where anything has a name; in so many columns above the chart."""
+def legend(axes: Axes, columns: int = 0, order: Callable[[str], int] = lambda label: 0) -> None:
+    """Name what is drawn, where anything has a name.
+
+    Args:
+        axes: with labelled things in them.
+        columns: so many, above the chart; 0: inside of it, wherever there is room.
+        order: what the labels are sorted by.
+    """
+    handles, labels = axes.get_legend_handles_labels()
     look: dict[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": INK}
     if columns:
         look |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": columns}
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(**look)
+        look |= {"columnspacing": 1.2, "handlelength": 1.6}
+    if labels:
+        shown = sorted(range(len(labels)), key=lambda i: order(labels[i]))
+        axes.legend([handles[i] for i in shown], [labels[i] for i in shown], **look)
 
 
 def keep_in_view(axes: Axes, values: Sequence[float]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoflow.report.agreement import TOGETHER, agreement_points, agreements
-from autoflow.report.changes import Change, changes, largest_of, ordered, shown
+from autoflow.report.changes import Change, changes, largest_of, ordered
 from autoflow.report.importance import importances, slice_rows
 from autoflow.report.lineage import lineage_rows, schedule_rows
 from autoflow.report.rungs import prediction_points, predictions, telling_step
@@ -104,6 +104,11 @@ class Findings:
         score = TOGETHER if self.search.metric == "s-af" else self.search.metric
         return next((r for r in rows if (r["step"], r["score"]) == (self.step, score)), None)
 
+    def matters(self, name: str) -> bool:
+        """Return whether Ω correlates with a hyperparameter more than chance would have it."""
+        rows = self.tables["importance"]
+        return any(r["parameter"] == name and abs(r["rho"]) > r["chance"] for r in rows)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the facts for JSON; the tables that have a row for each trial are files."""
         search, best = self.search, self.order[0] if self.order else None
@@ -187,16 +192,3 @@ def find(search: Search) -> Findings:
         step=step,
         tables=tables,
     )
-
-
-def in_words(change: Change, number: int) -> dict[str, str]:
-    """Return a change of set `number` as text: what, from, to, unit, and where in the range."""
-    move, where = change.moves[number], change.places[number]
-    return {
-        "name": change.parameter.name,
-        "meaning": change.meaning,
-        "default": shown(change.parameter.default),
-        "value": shown(change.values[number]),
-        "unit": change.parameter.unit,
-        "move": f"{100 * move:+.0f} % of its range, now at {100 * where:.0f} %",
-    }

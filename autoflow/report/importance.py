@@ -70,15 +70,16 @@ def importances(
 
 
 def slice_rows(trials: Sequence[TrialResult], names: Sequence[str], step: int) -> list[Row]:
-    """Return Ω after `step` steps against each of some hyperparameters, for every trial.
+    """Return Ω after `step` steps against each of some hyperparameters.
 
-    Ω is None for a trial that was given up or failed before.
+    Ω is None for a trial that was pruned or failed before.
     """
     rows = []
     for name in names:
         for trial in trials:
             omega = next((m.omega for m in trial.course if m.step == step), None)
-            if name in trial.parameters and (omega is not None or trial.state != "running"):
+            known = omega is not None or trial.state in ("pruned", "failed")
+            if known and name in trial.parameters:
                 rows.append(
                     {
                         "parameter": name,

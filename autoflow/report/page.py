@@ -12,8 +12,8 @@ from PIL import Image
 
 from autoflow.report import charts
 from autoflow.report.agreement import SCORES, TOGETHER
-from autoflow.report.changes import Change, largest_of, shown
-from autoflow.report.findings import CHANGES, Findings, in_words
+from autoflow.report.changes import Change, in_words, largest_of, percent, shown
+from autoflow.report.findings import CHANGES, Findings
 from autoflow.report.spending import saved_seconds, saved_share
 from autoflow.report.tables import FOLDER
 from autoflow.sheet import Picture
@@ -57,7 +57,7 @@ def render_report(found: Findings, figures: Sequence[Figure] = (), note: str = "
         ended=found.ended,
         charts=report_charts(found),
         cards=[
-            (trial, [in_words(each, n) for each in largest_of(n, found.changes, CHANGES)])
+            (trial, [_told(found, n, each) for each in largest_of(n, found.changes, CHANGES)])
             for n, trial in enumerate(found.sets)
         ],
         changes=[_change(each) for each in found.changes[:_SHOWN_CHANGES]],
@@ -82,6 +82,8 @@ def render_page(template: str, **content: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["duration"] = format_duration
+    environment.filters["percent"] = percent
+    environment.filters["signed"] = lambda value: f"{value:.2f}".replace("-", "−")
     environment.globals["tables"] = FOLDER
     return environment.get_template(template).render(**content)
 
@@ -146,6 +148,12 @@ def _slices(found: Findings) -> list[tuple[str, str, str]]:
         )
         for name, change in known.items()
     ]
+
+
+def _told(found: Findings, number: int, change: Change) -> dict[str, Any]:
+    """Return a change of set `number` in words, and whether it is one that matters."""
+    matters = found.matters(change.parameter.name)
+    return {**in_words(change, number), "matters": matters}
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -3,8 +3,7 @@ import math
 import pytest
 from studies import SPACE, made_up_study
 
-from autoflow.report.changes import changes, in_order, largest_of, ordered, shown
-from autoflow.report.findings import in_words
+from autoflow.report.changes import changes, in_order, in_words, largest_of, ordered, percent, shown
 from autoflow.space import defaults
 
 DEFAULT = defaults(SPACE)
@@ -55,11 +54,13 @@ def test_a_change_in_words_says_what_from_to_and_where() -> None:
         "default": "0.12",
         "value": "0.62",
         "unit": "probability",
-        "move": "+50 % of its range, now at 62 %",
+        "move": "+50\u00a0% of its range, now at 62\u00a0%",
     }
     ends = changes([DEFAULT | {"layers.count.high": 12}], SPACE)[0]
     assert ends.meaning == "number of foreground layers, largest"
 
 
 def test_values_are_shown_as_short_as_they_can_be_told_apart() -> None:
-    assert [shown(v) for v in (True, 12, 0.123456, 180.0)] == ["yes", "12", "0.123", "180"]
+    values = (True, 12, 0.123456, 180.0, -0.5)
+    assert [shown(value) for value in values] == ["yes", "12", "0.123", "180", "−0.5"]
+    assert [percent(v) for v in (0.1254, -0.03)] == ["+12.5\u00a0%", "−3.0\u00a0%"]

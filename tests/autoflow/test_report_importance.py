@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from studies import LENGTH, MATTERS, SPACE, made_up_study
+from studies import LENGTH, MATTERS, SPACE, made_up_population, made_up_study
 
 from autoflow.report.importance import MANY, importances, slice_rows
 from autoflow.report.rungs import measured_at
@@ -65,3 +65,9 @@ def test_slices_show_every_trial_that_ended_also_those_without_a_value() -> None
         assert row["value"] == trial.parameters["effects.fog"]
         assert row["omega"] == (trial.omega if trial.state == "complete" else None)
     assert [row["default"] for row in rows] == [True] + 39 * [False]
+
+
+def test_slices_of_a_population_show_one_generation() -> None:
+    population = made_up_population(members=6, generations=3)
+    rows = slice_rows(population, ["effects.fog"], 2 * LENGTH)
+    assert [row["trial"] for row in rows] == list(range(6, 12))

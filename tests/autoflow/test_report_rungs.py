@@ -27,7 +27,10 @@ def test_the_telling_step_is_the_last_one_with_enough_trials_else_the_fullest() 
     trials = made_up_study(40)
     assert len(measured_at(trials, 30)) < 20 <= len(measured_at(trials, 10))
     assert telling_step(trials) == 10
-    assert telling_step(made_up_study(200)) == LENGTH
+    many = made_up_study(200)
+    assert 20 < len(measured_at(many, LENGTH)) < len(many) / 3 < len(measured_at(many, 30))
+    assert telling_step(many) == 30
+    assert telling_step([trial for trial in many if trial.state == "complete"]) == LENGTH
     assert telling_step([*trials[:3], trials[4]]) == 10 < trials[0].last.step
     assert telling_step([trials[0]]) == LENGTH  # all steps alike: the last one
     assert telling_step([]) is None
