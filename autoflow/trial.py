@@ -204,4 +204,6 @@ def _outcome(attempt: Attempt, start: Start) -> Outcome:
         if isinstance(error, UpdateFinishedTrialError) or isinstance(error.__cause__, OSError):
             raise  # not the set is to blame: somebody else has the trial, or the disk is full
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, DivergedError):
+            reason = reason.partition(";")[0]  # what follows is where its checkpoint was
         return Outcome(TrialState.FAIL, reason=reason)
