@@ -1,6 +1,7 @@
 """A search from beginning to end."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -9,7 +10,7 @@ import torch
 from autoflow.budget import REPORT, Budget
 from autoflow.calibration import settle, with_weights
 from autoflow.conclusion import Conclusion, conclude
-from autoflow.final import NETWORK, TimeLeft, train_final
+from autoflow.final import FOLDER, TimeLeft, train_final
 from autoflow.owners import new_owner, registered
 from autoflow.prepare import prepare
 from autoflow.results import TrialResult, finished, ranked
@@ -27,6 +28,27 @@ from selfflow.runs.progress import format_duration
 from selfflow.runs.run import read_table
 
 LOCK = ".conclude.lock"
+
+
+@dataclass(frozen=True)
+class TimeForEnding:
+    """What is known of the time when the trials have ended.
+
+    Attributes:
+        began: `time.time()` at which this process began.
+        end: at which the training is to end; None: no budget.
+        step: seconds that a step of it takes.
+    """
+
+    began: float
+    end: float | None
+    step: float | None
+
+    def left(self) -> TimeLeft | None:
+        """Return what the training may take, now."""
+        if self.end is None or self.step is None:
+            return None
+        return TimeLeft(self.end - time.time(), self.step)
 
 
 def run_search(
@@ -50,7 +72,8 @@ def run_search(
         begun: `time.time()` from which the budget counts; None: now.
         step: seconds that a step of training takes here; None: measured if there is a budget.
     """
-    budget = Budget.starting(time.time() if begun is None else begun, settings.budget)
+    began = time.time()
+    budget = Budget.starting(began if begun is None else begun, settings.budget)
     base = settings.trial.start == "shared" or (train and settings.final_start == "shared")
     bench = prepare(settings, path, device, base=base, budget=budget)
     if budget is not None and train and step is None:
@@ -66,7 +89,8 @@ def run_search(
         raise UserError(
             f"{path}: no trial is complete after --budget {length}; the same command goes on"
         )
-    return _conclude(path, bench, trials, train=train, budget=budget, step=step)
+    end = None if budget is None else budget.end - REPORT
+    return _conclude(path, bench, trials, TimeForEnding(began, end, step), train=train)
 
 
 def _run_trials(study: optuna.Study, bench: Bench, path: Path, deadline: float | None) -> None:
@@ -84,34 +108,34 @@ def _run_trials(study: optuna.Study, bench: Bench, path: Path, deadline: float |
 
 
 def _conclude(
-    path: Path,
-    bench: Bench,
-    trials: list[TrialResult],
-    *,
-    train: bool,
-    budget: Budget | None,
-    step: float | None,
+    path: Path, bench: Bench, trials: list[TrialResult], time_for: TimeForEnding, *, train: bool
 ) -> Conclusion:
     """Train the network and write the report, unless another process of this folder just did."""
-    began = time.time()
-    end = None if budget is None else budget.end - REPORT
+    settings = bench.settings
     waiting = f"{path}: another process ends the search; this one waits for its results."
-    with locked(path / LOCK, waiting, until=end) as held:
-        if _written_since(path, began, len(trials)) and (not train or (path / NETWORK).exists()):
+    with locked(path / LOCK, waiting, until=time_for.end) as held:
+        if _written_since(time_for.began, path, len(trials)) and not (
+            train and _steps_trained(path) < settings.final.steps
+        ):
             return Conclusion(read_table(path / "results.json"), path / "report.html")
         write_results(path, bench, trials)
         if train and held:
-            left = TimeLeft(end - time.time(), step) if end is not None and step else None
-            train_final(bench.settings, path, bench.device, left)
+            train_final(settings, path, bench.device, time_for.left())
         return conclude(path, bench, trials)
 
 
-def _written_since(path: Path, began: float, trials: int) -> bool:
+def _written_since(began: float, path: Path, trials: int) -> bool:
     """Return whether results of that many trials have been written in the meantime."""
     results = path / "results.json"
     if not results.exists() or results.stat().st_mtime < began:
         return False
     return bool(read_table(results).get("trials") == trials)
+
+
+def _steps_trained(path: Path) -> int:
+    """Return the steps of the network that the search ended with, 0 if there is none."""
+    results = path / FOLDER / "results.json"
+    return int(read_table(results)["steps"]) if results.exists() else 0
 
 
 def stored_settings(path: Path, data_root: Path | None = None) -> SearchSettings:
