@@ -79,7 +79,7 @@ def pretrain(
 
 
 def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
-    """Return the settings of a method's run, with flow model, target and result named."""
+    """Return the settings of a method's run, with all that it needs named."""
     method = method_class(chosen_method(common, flags["method"]))
     defaults = {
         device: {**shared, **method.device_defaults.get(device, {})}
@@ -87,11 +87,12 @@ def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
     }
     settings = common.configure(method.Settings, flags, defaults)
     settings = replace_values(settings, {"name": settings.name or settings.method})
-    if settings.flow_model is None:
+    needed = method.uses_flow or settings.target is None
+    if settings.flow_model is None and needed:
         settings = replace_values(settings, {"flow_model": default_model()})
         console.print(f"flow model: {settings.flow_model}, none is named", soft_wrap=True)
-    assert settings.flow_model is not None
     if settings.target is None:
+        assert settings.flow_model is not None
         target = target_of(settings.flow_model)
         settings = replace_values(settings, {"target": target})
         console.print(

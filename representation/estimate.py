@@ -21,17 +21,20 @@ def estimate(parts: Pretraining) -> list[str]:
     device = torch.device(parts.batches.device)
     make, step = measure(parts)
     count = loop.steps * loop.accumulate
-    with_flow = count
-    if settings.cache_flow:
-        with_flow = min(count, -(-pairs // settings.frames.batch_size))
-    seconds = count * step + with_flow * make
+    made, each = count, "to make a batch"
+    if parts.flow is not None and settings.cache_flow:
+        made = min(count, -(-pairs // settings.frames.batch_size))
+        each = "for a batch whose flow is not known yet"
+    seconds = count * step + made * make
+    what = "pairs" if parts.method.uses_pairs else "single images"
+    flow = "" if parts.flow is None else f"; flow: {settings.flow_model}"
     lines = [
         f"{settings.method}: {encoder.architecture} at stride {encoder.stride}, "
         f"views of {settings.views.height}x{settings.views.width}, on {device}",
-        f"frames: {pairs} pairs of {settings.target}; flow: {settings.flow_model}",
+        f"frames: {pairs} {what} of {settings.target}{flow}",
         f"{loop.describe(settings.frames.batch_size)}",
-        f"about {format_duration(seconds)}: {step:.2g} s a step, and {make:.2g} s for a batch "
-        f"whose flow is not known yet; {peak_memory(device) / 2**30:.1f} GiB of memory",
+        f"about {format_duration(seconds)}: {step:.2g} s a step, and {make:.2g} s "
+        f"{each}; {peak_memory(device) / 2**30:.1f} GiB of memory",
     ]
     if parts.flow is not None and settings.cache_flow:
         image = parts.batches.cache.batch(parts.batches.pairs[:1]).image1

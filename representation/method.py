@@ -51,14 +51,18 @@ class Method(Task[Any], Protocol):
     Attributes:
         Settings: its configuration: what all methods share and a table of its own.
         device_defaults: its own additions to `settings.DEVICE_DEFAULTS`.
-        uses_flow: whether `prepare` needs the flow between the frames.
+        uses_flow: whether `prepare` needs the flow between the frames; on the class, too, where
+            no setting can change it.
+        uses_pairs: whether it looks at the second frame of a pair. Without, both frames are the
+            same one, and the target may be a folder of unrelated images.
         encoder: what is kept in the end.
         modules: everything that a checkpoint holds.
     """
 
     Settings: ClassVar[type[PretrainSettings]]
     device_defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
-    uses_flow: bool
+    uses_flow: bool = True
+    uses_pairs: bool = True
     encoder: Encoder
 
     def __init__(self, settings: Any, device: torch.device) -> None: ...

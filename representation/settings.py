@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from representation.encoder import Decoder, Stride
 from representation.resnet import Architecture
@@ -64,8 +64,16 @@ class FrameSettings(Config):
     gaps: tuple[PositiveInt, ...] = Field(
         (1,), min_length=1, description="frames from a pair's first to its second"
     )
-    pairs: int = Field(50_000, ge=1, description="at most so many, spread over the target")
-    batch_size: int = Field(16, ge=1, description="pairs in a step")
+    seconds: tuple[PositiveFloat, ...] | None = Field(
+        None, min_length=1, description="from a pair's first frame to its second; replaces gaps"
+    )
+    frame_rate: float | None = Field(
+        None, gt=0, description="frames a second of films that don't say it, such as folders"
+    )
+    pairs: int = Field(
+        50_000, ge=1, description="at most so many pairs, or images, spread over the target"
+    )
+    batch_size: int = Field(16, ge=1, description="pairs, or images, in a batch")
 
 
 class PretrainSettings(Config):

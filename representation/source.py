@@ -26,10 +26,10 @@ class FrameSource:
 
     def __call__(self, number: int) -> Frames:
         """Return batch `number`; frames of several sizes are padded to the largest."""
-        read = [
-            self.batches.cache.batch([pair], device=self.batches.device)
-            for pair in self.batches.addresses(number)
-        ]
+        cache, addresses = self.batches.cache, self.batches.addresses(number)
+        # All at once, several at a time; then they are in the cache.
+        cache.frames([(pair.sequence, index) for pair in addresses for index in {*pair[1:]}])
+        read = [cache.batch([pair], device=self.batches.device) for pair in addresses]
         first, second = [pair.image1 for pair in read], [pair.image2 for pair in read]
         forward = backward = None
         if self.flow is not None:

@@ -70,6 +70,10 @@ DATASETS: Mapping[str, Dataset] = {
     "cityscapes": Dataset(
         ("cityscapes",), "https://www.cityscapes-dataset.com (leftImg8bit_sequence_trainvaltest)"
     ),
+    "kitti_raw": Dataset(
+        ("kittiraw", "kittirawdata", "rawdata"),
+        "https://www.cvlibs.net/datasets/kitti/raw_data.php",
+    ),
     "bdd100k": Dataset(("bdd100k", "bdd"), "https://bdd-data.berkeley.edu (videos)"),
 }
 

@@ -83,6 +83,20 @@ def _bdd100k(root: Path) -> Parts:
     return {"": videos or _named(root / "images" / "track" / "train", 5.0)}
 
 
+_KITTI_DRIVES = ("20??_??_??_drive_????*", "20??_??_??/20??_??_??_drive_????*")
+
+
+def _kitti_raw(root: Path) -> Parts:
+    """`DATE/DATE_drive_NNNN_sync/image_02/data/NNNNNNNNNN.png`: the left colour camera."""
+    found: list[Sequence] = []
+    for mark in _KITTI_DRIVES:
+        for drive in sorted(path for path in root.glob(mark) if path.is_dir()):
+            camera = drive / "image_02" / "data"
+            folder = camera if camera.is_dir() else drive
+            found += image_sequences(folder, drive.name, frame_rate=10.0)
+    return {"": found}
+
+
 LAYOUTS: Mapping[str, Layout] = {
     "sintel": Layout(("training/final", "training/clean"), sintel, target=("final",)),
     "kitti": Layout(("training/image_2",), kitti),
@@ -113,5 +127,6 @@ LAYOUTS: Mapping[str, Layout] = {
     "davis": Layout(("JPEGImages/480p", "JPEGImages/1080p", "JPEGImages/Full-Resolution"), _davis),
     "camvid": Layout(("trainannot", "valannot", "train/0001TP_*"), _camvid),
     "cityscapes": Layout(("leftImg8bit_sequence/train",), _cityscapes),
+    "kitti_raw": Layout(_KITTI_DRIVES, _kitti_raw),
     "bdd100k": Layout(("videos/train", "images/track/train"), _bdd100k),
 }

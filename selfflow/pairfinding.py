@@ -1,7 +1,7 @@
 """Which pairs of a target's frames are worth learning from."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,9 +31,12 @@ def pairs_from_json(items: object, source: str) -> list[PairAddress]:
         raise UserError(f"{source}: not a list of [sequence, first, second]") from None
 
 
+Gap = int | Sequence[int] | Callable[[FrameSequence], Sequence[int]]
+
+
 def find_pairs(
     target: Target,
-    gap: int | Sequence[int] = 1,
+    gap: Gap = 1,
     *,
     skip_static: bool = True,
     skip_cuts: bool = True,
@@ -46,7 +49,8 @@ def find_pairs(
 
     Args:
         target: where the frames are.
-        gap: how many frames lie between the first and the second, plus one; or several such gaps.
+        gap: how many frames lie between the first and the second, plus one; or several such gaps;
+            or a function that returns those of a sequence, which may be none.
         skip_static: leave out pairs between which nothing moves.
         skip_cuts: leave out pairs of different shots.
         limit: look at no more than so many pairs, spread over the target (`spread`); where there
@@ -56,28 +60,38 @@ def find_pairs(
     Raises:
         UserError: no pair is left, a gap is less than 1, or frames cannot be read.
     """
-    gaps = sorted({gap} if isinstance(gap, int) else set(gap))
-    if not gaps or gaps[0] < 1:
-        raise UserError(f"a gap between frames is at least 1, got {gap}")
     sequences: Sequence[FrameSequence] = target.sequences
     if limit is not None and limit < len(sequences):
         sequences = [sequences[place] for place in _evenly(len(sequences), limit, 0.5)]
-    pairs = [
-        PairAddress(sequence.name, first, first + step)
-        for sequence in sequences
-        for first in range(len(sequence))
-        for step in gaps
-        if first + step < len(sequence)
-    ]
+    pairs: list[PairAddress] = []
+    used: set[int] = set()
+    for sequence in sequences:
+        gaps = _gaps(gap, sequence)
+        used.update(gaps)
+        pairs += [
+            PairAddress(sequence.name, first, first + step)
+            for first in range(len(sequence))
+            for step in gaps
+            if first + step < len(sequence)
+        ]
     if limit is not None:
         pairs = spread(pairs, limit, seed)
     looked_at = skip_static or skip_cuts
     found = list(usable(target, pairs, skip_static, skip_cuts)) if looked_at else pairs
     if not found:
-        wanted = " or ".join(map(str, gaps))
-        reason = f"all {len(pairs)} are static or shot cuts" if pairs else "sequences are too short"
-        raise UserError(f"target {target.name}: no pair of frames {wanted} apart ({reason})")
+        apart = f" {' or '.join(map(str, sorted(used)))} apart" if used else ""
+        reason = f"all {len(pairs)} are static or shot cuts" if pairs else "too short or too slow"
+        raise UserError(f"target {target.name}: no pair of frames{apart} ({reason})")
     return found
+
+
+def _gaps(gap: Gap, sequence: FrameSequence) -> list[int]:
+    """Return the gaps of a sequence, in order; only a function may say that there are none."""
+    own = gap(sequence) if callable(gap) else gap
+    gaps = sorted({own} if isinstance(own, int) else set(own))
+    if (not gaps and not callable(gap)) or (gaps and gaps[0] < 1):
+        raise UserError(f"a gap between frames is at least 1, got {own}")
+    return gaps
 
 
 def usable(

@@ -56,6 +56,17 @@ def test_gaps_can_be_chosen(films: SimpleNamespace) -> None:
     assert [pair.sequence for pair in several] == ["a"] * 6 + ["b"]
 
 
+def test_each_sequence_may_have_gaps_of_its_own(films: SimpleNamespace) -> None:
+    names = {"a": (1, 2), "b": (), "c": (3,)}
+    target = Target("t", tuple(Film(name, films.film(0, 4)) for name in names))
+    found = find_pairs(target, lambda sequence: names[sequence.name])
+    assert {(p.sequence, p.second - p.first) for p in found} == {("a", 1), ("a", 2), ("c", 3)}
+    with pytest.raises(UserError, match=r"no pair of frames \(too short or too slow\)"):
+        find_pairs(target, lambda sequence: ())
+    with pytest.raises(UserError, match="at least 1"):
+        find_pairs(target, lambda sequence: (0,))
+
+
 @pytest.mark.parametrize("gap", [0, -1, ()])
 def test_impossible_gaps_are_said(films: SimpleNamespace, gap: int) -> None:
     with pytest.raises(UserError, match="gap"):

@@ -72,6 +72,18 @@ def test_camvid_at_both_rates(tmp_path: Path, films: SimpleNamespace) -> None:
     assert [(len(s), s.frame_rate) for s in sequences] == [(3, 1), (4, 1), (5, 15)]
 
 
+@pytest.mark.parametrize("place", ["2011_09_26/{}_sync/image_02/data", "{}"])
+def test_raw_kitti(tmp_path: Path, films: SimpleNamespace, place: str) -> None:
+    for number in (1, 2):
+        folder = tmp_path / "kitti_raw" / place.format(f"2011_09_26_drive_000{number}")
+        films.write_frames(folder, films.film(number, 3), "{:010d}.png")
+        films.write_frames(folder.parents[1] / "image_03/data", films.film(number, 3))
+    target = open_target("kitti_raw", tmp_path)
+    assert [(len(s), s.frame_rate) for s in target.sequences] == [(3, 10), (3, 10)]
+    assert "drive_0001" in target.sequences[0].name
+    assert shape(str(tmp_path / "kitti_raw")) == {s.name: 3 for s in target.sequences}
+
+
 @pytest.mark.parametrize("kind", ["videos", "frames"])
 def test_bdd100k(tmp_path: Path, films: SimpleNamespace, kind: str) -> None:
     if kind == "videos":
