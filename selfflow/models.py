@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,9 +21,6 @@ from selfflow.runs.store import (
     store,
     stored_models,
 )
-
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
 
 
 class FlowModel(Protocol):
@@ -46,6 +43,20 @@ CLASSICAL: dict[str, type[Zero] | type[Dis] | type[Farneback]] = {
 
 
 NETWORK = f"network{SUFFIX}"  # in the folder of a run that made one
+
+# torchvision's weights of RAFT, its default first. Named here because to ask it takes as long as to
+# import torch, and an unknown name is answered with all that are known.
+TORCHVISION = {
+    "raft_small": ("C_T_V2", "C_T_V1"),
+    "raft_large": (
+        "C_T_SKHT_V2",
+        "C_T_V1",
+        "C_T_V2",
+        "C_T_SKHT_V1",
+        "C_T_SKHT_K_V1",
+        "C_T_SKHT_K_V2",
+    ),
+}
 
 # What is taken where no model is named: the first of these that is stored or shipped.
 DEFAULT_MODELS = ("s-af-small", "default-small")
@@ -93,10 +104,10 @@ def load_network(name: str | Path) -> tuple[RAFT, dict[str, Any]]:
     if path is None and Path(name).is_dir():
         path = _network_of_run(Path(name))
     if path is None:
-        weights = _torchvision_weights().get(str(name))
-        if weights is None:
+        published = _torchvision_weights().get(str(name))
+        if published is None:
             raise _unknown(name)
-        state, metadata = _download(str(name), weights), _torchvision_metadata(weights)
+        state, metadata = _download(str(name), *published), _torchvision_metadata(*published)
     elif path.suffix == SUFFIX:
         state, metadata = read_model(path)
     else:
@@ -171,7 +182,7 @@ def known_models() -> dict[str, dict[str, Any]]:
         name: {"kind": "flow", "architecture": name, "made_by": "built in"} for name in CLASSICAL
     }
     published = {
-        name: _torchvision_metadata(weights) for name, weights in _torchvision_weights().items()
+        name: _torchvision_metadata(*weights) for name, weights in _torchvision_weights().items()
     }
     return {**stored, **published, **classical, **stored}
 
@@ -220,33 +231,34 @@ def _unknown(name: str | Path) -> UserError:
     return UserError(f"no model {str(name)!r}: neither a file nor in {store()}; known: {known}")
 
 
-def _torchvision_weights() -> dict[str, "WeightsEnum"]:
-    """Return torchvision's weights by name, `torchvision:raft_small` being its default."""
-    # Here, because its import takes as long as torch's and few need it.
-    from torchvision.models import get_model_weights
-
+def _torchvision_weights() -> dict[str, tuple[str, str]]:
+    """Return model and weights by name, `torchvision:raft_small` being its default."""
     named = {}
-    for model in ("raft_small", "raft_large"):
-        published = get_model_weights(model)
-        named[f"torchvision:{model}"] = published.DEFAULT
-        named |= {f"torchvision:{model}:{weights.name}": weights for weights in published}
+    for model, weights in TORCHVISION.items():
+        named[f"torchvision:{model}"] = (model, weights[0])
+        named |= {f"torchvision:{model}:{each}": (model, each) for each in weights}
     return named
 
 
-def _torchvision_metadata(weights: "WeightsEnum") -> dict[str, Any]:
-    size = "small" if "small" in type(weights).__name__.lower() else "large"
+def _torchvision_metadata(model: str, weights: str) -> dict[str, Any]:
     return {
         "kind": "flow",
-        "architecture": f"raft-{size}",
-        "made_by": f"torchvision, {weights.name}",
+        "architecture": model.replace("_", "-"),
+        "made_by": f"torchvision, {weights}",
     }
 
 
-def _download(name: str, weights: "WeightsEnum") -> dict[str, Tensor]:
-    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+def _download(name: str, model: str, weights: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights  # takes long to import, and few need it
+
+    published = get_model_weights(model)[weights]
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
     try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state: dict[str, Tensor] = published.get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"the weights of {name} could not be fetched ({error}); put {weights.url} at {place}"
+            f"the weights of {name} could not be fetched ({error}); put {published.url} at {place}"
         ) from error
+    return state

@@ -11,6 +11,7 @@ from torch import nn
 import selfflow
 from selfflow.classical import Dis
 from selfflow.models import (
+    TORCHVISION,
     default_model,
     known_models,
     load,
@@ -102,6 +103,24 @@ def test_weights_that_do_not_fit_are_named() -> None:
     save_model("new", nn.Linear(1, 1).state_dict(), {"architecture": "raft-huge"})
     with pytest.raises(UserError, match="raft-huge"):
         load("new")
+
+
+def test_torchvisions_weights_are_named_as_it_names_them() -> None:
+    from torchvision.models import get_model_weights
+
+    for model, named in TORCHVISION.items():
+        published = get_model_weights(model)
+        assert sorted(named) == sorted(weights.name for weights in published)
+        assert named[0] == published.DEFAULT.name
+
+
+def test_an_unknown_name_is_answered_without_torchvision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whose import takes seconds, and a minute on a machine that is busy."""
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    with pytest.raises(UserError, match="torchvision:raft_small:C_T_V1"):
+        load("mien")
 
 
 def test_torchvisions_weights_are_read_where_it_keeps_them(
