@@ -13,7 +13,7 @@ from representation.settings import DEVICE_DEFAULTS, PretrainSettings
 from selfflow.models import default_model
 from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
 from selfflow.runs.config import read_toml, replace_values
-from selfflow.runs.distributed import rank
+from selfflow.runs.distributed import rank, together
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path
 from selfflow.runs.store import SUFFIX, target_of
@@ -58,10 +58,10 @@ def pretrain(
         "loop.steps": steps,
         "loop.budget": budget,
     }
-    settings = resolve(common, flags)
+    settings = together(lambda: resolve(common, flags))
     assert settings.name is not None
     folder = out or default_run_path("pretrain", Path(settings.name).name.removesuffix(SUFFIX))
-    parts = assemble(settings, data_root=common.data_root, listed=folder / PAIRS)
+    parts = together(lambda: assemble(settings, data_root=common.data_root, listed=folder / PAIRS))
     common.announce(settings, estimate(parts))
     with Run.open(folder, "pretrain", settings) as run:
         result = train(parts, run)
