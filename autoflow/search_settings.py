@@ -82,7 +82,9 @@ class Trials(Stage):
         "shared", description="shared: from the base network; scratch: from an untrained one"
     )
     rungs: tuple[Share, ...] = Field(
-        (1 / 9, 1 / 3, 1.0), description="shares of the steps after which Ω is measured, up to 1"
+        (1 / 9, 1 / 3, 1.0),
+        min_length=1,
+        description="shares of the steps after which Ω is measured, up to 1",
     )
     rung_pairs: tuple[Share, ...] = Field(
         (0.25, 0.5, 1.0), description="share of the pairs that each rung measures; (): all"
@@ -105,12 +107,10 @@ class Trials(Stage):
         if list(self.rungs) != sorted(set(self.rungs)):
             raise ValueError(f"trial.rungs {list(self.rungs)} do not rise")
         for name in ("rungs", "rung_pairs", "rung_sides"):
-            shares = getattr(self, name)
-            if name != "rungs" and not shares:
-                continue
+            shares = getattr(self, name) or self.rungs
             if len(shares) != len(self.rungs):
                 counts = f"{len(shares)} shares for {len(self.rungs)} rungs"
-                raise ValueError(f"trial.{name} has {counts}; give as many, or none")
+                raise ValueError(f"trial.{name} has {counts}; give as many, or [] for all of them")
             if shares[-1] != 1:
                 raise ValueError(f"trial.{name} ends in {shares[-1]:g}, not in 1")
         return self
