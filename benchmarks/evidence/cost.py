@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CLOSED = 0.95  # share of the gap between the default's reference and the best one
+CLOSED = 0.95  # share of the gap between a reference to begin with and the best one
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def halving(group: int, steps: Sequence[int]) -> Way:
     return Way(group, tuple(steps), (*kept[:-1], kept[-2] if len(kept) > 1 else kept[-1]))
 
 
-def goal(default: float, candidates: Mapping[str, Candidate], closed: float = CLOSED) -> float:
-    """Return the reference that closes a share of the gap from the default's to the best one."""
-    best = min(default, *(each.reference for each in candidates.values()))
-    return default - closed * (default - best)
+def goal(start: float, candidates: Mapping[str, Candidate], closed: float = CLOSED) -> float:
+    """Return the reference that closes a share of the gap from a reference to the best one."""
+    best = min(start, *(each.reference for each in candidates.values()))
+    return start - closed * (start - best)
 
 
 def spent(

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
@@ -155,11 +156,26 @@ def test_cost_from_rungs_and_full_trainings():
     assert pruned["share"] == pytest.approx(pruned["steps"] / fully["steps"])
 
 
-def test_no_cost_without_a_gap_or_without_trainings():
-    assert cost_table(RECIPE, outcomes({})) == []
+def test_where_no_set_beats_the_default_the_gap_is_from_the_median_random_set():
     measured = {}
     for number, name in enumerate(pool(RECIPE)):
         measured[name, "full", 0, 300] = values(10.0 + number)
+        for step in RECIPE.rungs:
+            measured[name, "short", 0, step] = values(20.0 + number)
+    rows = rows_by(cost_table(RECIPE, outcomes(measured)), "way")
+    fully = rows["every set fully",]
+    scattered = [10.0 + n for n, name in enumerate(pool(RECIPE)) if name.startswith("wide-")]
+    assert fully["from"] == "random"
+    assert fully["start"] == median(scattered)
+    assert fully["best"] == 11.0
+    assert fully["goal"] == pytest.approx(fully["start"] - 0.95 * (fully["start"] - 11.0))
+
+
+def test_no_cost_without_a_gap_or_without_trainings():
+    assert cost_table(RECIPE, outcomes({})) == []
+    measured = {}
+    for name in pool(RECIPE):
+        measured[name, "full", 0, 300] = values(10.0)
         for step in RECIPE.rungs:
             measured[name, "short", 0, step] = values(20.0)
     assert cost_table(RECIPE, outcomes(measured)) == []
