@@ -112,6 +112,7 @@ class FlowE(Method):
             "optimizer.warmup": 20,
             "flowe.momentum": 0.98,
             "flowe.loss_at": "cells",
+            "loop.steps": 800,
         },
         "cuda": {"flowe.loss_at": "cells"},
     }
@@ -120,6 +121,7 @@ class FlowE(Method):
         self.settings = settings
         own, heads = settings.flowe, settings.heads
         self.uses_flow = own.flow and own.dense
+        self.uses_pairs = own.flow
         self.encoder = new_encoder(settings.encoder)
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
         self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)

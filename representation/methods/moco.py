@@ -88,6 +88,7 @@ class MoCo(Method):
             "moco.momentum": 0.99,
             "moco.queue": 512,
             "moco.parts": 2,
+            "loop.steps": 800,
         },
         "cuda": {"frames.batch_size": 128},
     }
@@ -95,6 +96,7 @@ class MoCo(Method):
 
     def __init__(self, settings: MoCoPretraining, device: torch.device) -> None:
         self.settings = settings
+        self.uses_pairs = settings.views.video
         self.uses_pairs = settings.views.video
         own, heads = settings.moco, settings.heads
         check_parts(own.parts, settings.frames.batch_size)

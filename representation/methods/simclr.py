@@ -64,13 +64,21 @@ class SimCLR(Method):
             "heads.hidden": 512,
             "optimizer.learning_rate": 16.0,
             "optimizer.warmup": 20,
+            "loop.steps": 600,
         },
-        "cuda": {"frames.batch_size": 128, "optimizer.warmup": 200},
+        # The paper's rule for small batches, 0.075 times the batch's square root (appendix B.1).
+        "cuda": {
+            "frames.batch_size": 128,
+            "optimizer.learning_rate": 0.85,
+            "optimizer.reference_batch": 128,
+            "optimizer.warmup": 2000,
+        },
     }
     uses_flow = False
 
     def __init__(self, settings: SimCLRPretraining, device: torch.device) -> None:
         self.settings = settings
+        self.uses_pairs = settings.views.video
         self.uses_pairs = settings.views.video
         heads = settings.heads
         self.encoder = new_encoder(settings.encoder)

@@ -13,13 +13,11 @@ from click.testing import CliRunner, Result
 import representation
 from representation import pretrain
 from representation.cli import main
-from representation.methods.flowe import FlowE
 from representation.models import save
 from representation.resnet import ResNet
 from selfflow.io import write_image
 from selfflow.models import save as save_flow_model
 from selfflow.raft import raft_small
-from selfflow.runs.config import load
 from selfflow.runs.store import read_metadata
 
 TINY = [
@@ -228,17 +226,3 @@ def test_an_unreadable_place_for_an_export_is_one_line(tmp_path: Path):
     assert result.exit_code == 2
     assert "weights.pth" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
-
-
-RECIPES = Path(__file__).parents[2] / "configs" / "pretrain"
-
-
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_are_valid(recipe: Path):
-    settings = load(FlowE.Settings, file=recipe)
-    assert settings.method == "flowe"
-    if recipe.stem == "flowe":
-        # The published recipe is the defaults, but for what depends on data and machine.
-        assert settings.views == FlowE.Settings().views
-        assert settings.optimizer == FlowE.Settings().optimizer
-        assert settings.loop.accumulate * settings.frames.batch_size == 128

@@ -285,6 +285,7 @@ def test_the_rows_of_table_3_are_settings(
 ):
     method = small_method(**values, **no_distortion())
     assert method.uses_flow == uses_flow
+    assert method.uses_pairs == sees_second
     given = frames(flow=(3.0, 0.0) if uses_flow else None)
     other = replace(given, image2=given.image2.flip(0))
     one, two = method.prepare(given), method.prepare(other)
