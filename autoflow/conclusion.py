@@ -1,15 +1,23 @@
 """What a search ends with: results, tables and the report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autoflow.final import NETWORK
-from autoflow.objective import TERMS, measure_target
+from autoflow.objective import measure_target
 from autoflow.report.findings import Findings, Search, find
 from autoflow.report.page import Figure, render_report
 from autoflow.report.pictures import network_figure, set_figures
+from autoflow.report.reweighting import (
+    FOLDER,
+    folder_name,
+    formula,
+    read_weights,
+    reweighted,
+    shift,
+)
 from autoflow.report.tables import to_csv, trial_rows, write_tables
 from autoflow.results import TrialResult, ranked
 from autoflow.search import BASE, write_results
@@ -39,19 +47,59 @@ def conclude(path: Path, bench: Bench, trials: Sequence[TrialResult]) -> Conclus
         trials: all that count; those that run are shown as far as they have come. Without any
             complete one there are no sets, and the report says why.
     """
-    if ranked(trials):
-        write_results(path, bench, trials)
-    else:
-        write_text(path / "trials.csv", to_csv(trial_rows(trials)))
+    _write_sets(path, bench, trials)
     network = _network_results(path, bench)
     found = find(search_of(path, bench, trials, _outcome(network)))
     write_tables(path, found.tables)
     results = found.as_dict() | network
     write_text(path / "results.json", to_json(results) + "\n")
     report = path / "report.html"
-    figures = [*_network_figures(path, bench), *figures_of(found, bench)]
+    figures = [*figures_of(found, bench), *_network_figures(path, bench)]
     write_text(report, render_report(found, figures))
     return Conclusion(results, report)
+
+
+def conclude_with_weights(
+    path: Path, bench: Bench, trials: Sequence[TrialResult], text: str
+) -> Conclusion:
+    """Rank the trials of a run with other weights, and write what follows beside its own files.
+
+    The results are in a folder of the run that is named after the weights, with best sets that
+    `autoflow train` takes; those of the run itself are left as they are.
+
+    Args:
+        path: the run folder.
+        bench: of the search.
+        trials: all that count.
+        text: the weights, "photometric=1,smoothness=2"; those of the search where it names none.
+
+    Raises:
+        UserError: `text` is no such thing.
+    """
+    settings = bench.settings
+    weights = read_weights(text, settings.metric.settled().objective())
+    metric = settings.metric.model_copy(
+        update={"name": "s-af", "weights": "user", "terms": weights}
+    )
+    other = replace(bench, settings=settings.model_copy(update={"metric": metric}))
+    old = find(search_of(path, bench, trials))
+    new = find(search_of(path, other, reweighted(trials, weights)))
+    changed = shift(old, new, _formula(bench))
+    folder = path / FOLDER / folder_name(weights)
+    _write_sets(folder, other, new.search.trials)
+    write_tables(folder, {**new.tables, "shift": list(changed.rows)})
+    results = new.as_dict() | {"weights": changed.as_dict()}
+    write_text(folder / "results.json", to_json(results) + "\n")
+    report = folder / "report.html"
+    write_text(report, render_report(new, figures_of(new, other), changed))
+    return Conclusion(results, report)
+
+
+def _write_sets(path: Path, bench: Bench, trials: Sequence[TrialResult]) -> None:
+    if ranked(trials):
+        write_results(path, bench, trials)
+    else:
+        write_text(path / "trials.csv", to_csv(trial_rows(trials)))
 
 
 def search_of(
@@ -169,7 +217,4 @@ def _formula(bench: Bench) -> str:
         return "mean endpoint error"
     if not metric.is_settled:
         return "balanced weights, not known yet"
-    terms = metric.objective()
-    weights = {term: getattr(terms, term) for term in TERMS}
-    summands = " + ".join(f"{weight:.3g} {term}" for term, weight in weights.items() if weight)
-    return summands + (", uncovered pixels charged" if terms.charge_uncovered else "")
+    return formula(metric.objective())

@@ -9,6 +9,7 @@ from autoflow.space import Value, place
 from selfflow.runs.parameter import Parameter
 
 _ENDS = {"low": "smallest", "high": "largest"}
+_ALIKE = ("background", "foreground")  # groups with the same hyperparameters
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class Change:
     @property
     def meaning(self) -> str:
         """What the hyperparameter does; of a range, which of its ends it is."""
-        end = _ENDS.get(self.parameter.name.rpartition(".")[2])
-        return f"{self.parameter.meaning}, {end}" if end else self.parameter.meaning
+        group, _, rest = self.parameter.name.partition(".")
+        end = _ENDS.get(rest.rpartition(".")[2])
+        meaning = f"{self.parameter.meaning}, {end}" if end else self.parameter.meaning
+        return f"{group}: {meaning}" if group in _ALIKE else meaning
 
     def as_row(self) -> Row:
         """Return the change as columns of a table."""

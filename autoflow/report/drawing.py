@@ -68,12 +68,13 @@ def legend(axes: Axes, columns: int = 0, order: Callable[[str], int] = lambda la
     """
     handles, labels = axes.get_legend_handles_labels()
     look: dict[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": INK}
+    shown = sorted(range(len(labels)), key=lambda i: order(labels[i]))
+    named = [handles[i] for i in shown], [labels[i] for i in shown]
     if columns:
-        look |= {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": columns}
+        look |= {"loc": "outside upper center", "ncols": columns}
         look |= {"columnspacing": 1.2, "handlelength": 1.6}
     if labels:
-        shown = sorted(range(len(labels)), key=lambda i: order(labels[i]))
-        axes.legend([handles[i] for i in shown], [labels[i] for i in shown], **look)
+        (axes.figure if columns else axes).legend(*named, **look)
 
 
 def keep_in_view(axes: Axes, values: Sequence[float]) -> None:

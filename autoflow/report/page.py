@@ -14,6 +14,7 @@ from autoflow.report import charts
 from autoflow.report.agreement import SCORES, TOGETHER
 from autoflow.report.changes import Change, in_words, largest_of, percent, shown
 from autoflow.report.findings import CHANGES, Findings
+from autoflow.report.reweighting import Shift
 from autoflow.report.spending import saved_seconds, saved_share
 from autoflow.report.tables import FOLDER
 from autoflow.sheet import Picture
@@ -37,20 +38,22 @@ class Figure:
     folded: bool = False
 
 
-def render_report(found: Findings, figures: Sequence[Figure] = (), note: str = "") -> str:
+def render_report(
+    found: Findings, figures: Sequence[Figure] = (), shift: Shift | None = None
+) -> str:
     """Return the report as HTML.
 
     Args:
         found: what there is to say.
         figures: samples of the target and of the sets.
-        note: what is special about this report, said at its top.
+        shift: what changed, where the trials are ranked again with other weights.
     """
     search, order = found.search, found.order
     return render_page(
         "report.html",
         search=search,
         found=found,
-        note=note,
+        shift=shift,
         order=order,
         best=[trial.number for trial in order[:3]],
         labelled=any(row["aepe"] is not None for row in found.tables["measurements"]),

@@ -11,7 +11,6 @@ from autoflow.results import TrialResult
 from autoflow.statistics import FEWEST, rank_correlation
 
 ENOUGH = 20  # trials with whose order something can be said
-SHARE = 1 / 3  # of all that were measured, below which survivors are a choice of their own
 
 
 def measured_steps(trials: Sequence[TrialResult]) -> list[int]:
@@ -29,12 +28,13 @@ def measured_at(trials: Sequence[TrialResult], step: int) -> list[tuple[TrialRes
 def telling_step(trials: Sequence[TrialResult]) -> int | None:
     """Return the steps after which trials are best compared; None where nothing was measured.
 
-    The last steps say most about a set, but only survivors get there: it is the last step at which
-    at least twenty trials, and a third of all, were measured; else the one at which most were, the
-    later of several.
+    The last steps say most about a set, but those that get there are a choice. It is the last step
+    at which a third of all were measured, and half of them or twenty; else the one at which most
+    were, the later of several.
     """
     counts = {step: len(measured_at(trials, step)) for step in measured_steps(trials)}
-    wanted = max(ENOUGH, SHARE * sum(bool(trial.course) for trial in trials))
+    every = sum(bool(trial.course) for trial in trials)
+    wanted = max(every / 3, min(ENOUGH, every / 2))
     enough = [step for step, count in counts.items() if count >= wanted]
     return max(enough) if enough else max(counts, key=lambda s: (counts[s], s), default=None)
 

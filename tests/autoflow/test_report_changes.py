@@ -58,6 +58,8 @@ def test_a_change_in_words_says_what_from_to_and_where() -> None:
     }
     ends = changes([DEFAULT | {"layers.count.high": 12}], SPACE)[0]
     assert ends.meaning == "number of foreground layers, largest"
+    moved = changes([DEFAULT | {"background.scale": 0.4}], SPACE)[0]
+    assert moved.meaning == "background: standard deviation of the logarithm of the scale"
 
 
 def test_values_are_shown_as_short_as_they_can_be_told_apart() -> None:

@@ -23,16 +23,26 @@ def test_steps_and_what_was_measured_after_them() -> None:
     assert all(m.step == 30 and m in t.course for t, m in measured_at(trials, 30))
 
 
-def test_the_telling_step_is_the_last_one_with_enough_trials_else_the_fullest() -> None:
-    trials = made_up_study(40)
-    assert len(measured_at(trials, 30)) < 20 <= len(measured_at(trials, 10))
-    assert telling_step(trials) == 10
-    many = made_up_study(200)
-    assert 20 < len(measured_at(many, LENGTH)) < len(many) / 3 < len(measured_at(many, 30))
-    assert telling_step(many) == 30
-    assert telling_step([trial for trial in many if trial.state == "complete"]) == LENGTH
-    assert telling_step([*trials[:3], trials[4]]) == 10 < trials[0].last.step
-    assert telling_step([trials[0]]) == LENGTH  # all steps alike: the last one
+@pytest.mark.parametrize(
+    ("count", "step"),
+    [
+        (200, 30),  # 200, 98, 43: a third are 67
+        (60, 30),  # 60, 28, 15: twenty are enough
+        (40, 10),  # 40, 18, 7
+        (4, LENGTH),  # 4, 3, 3: half are enough of few
+        (1, LENGTH),
+    ],
+)
+def test_the_telling_step_is_the_last_one_with_enough_trials(count: int, step: int) -> None:
+    assert telling_step(made_up_study(count)) == step
+
+
+def test_without_pruning_it_is_the_last_step_and_of_a_population_the_last_full_one() -> None:
+    complete = [trial for trial in made_up_study(200) if trial.state == "complete"]
+    assert telling_step(complete) == LENGTH
+    population = made_up_population(members=6, generations=5)
+    assert telling_step(population) == 5 * LENGTH
+    assert telling_step(population[:-1]) == 4 * LENGTH
     assert telling_step([]) is None
 
 
