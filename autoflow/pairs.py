@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -69,7 +70,13 @@ class TargetPairs:
     @property
     def digest(self) -> str:
         """A short name of the list: two searches of the same one measure the same pairs."""
-        return hashlib.sha256(_content(self).encode()).hexdigest()[:12]
+        text = json.dumps([self.target.name, self.side, self.covering])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return target, short side and, in covering order, [sequence, first, second, motion]s."""
+        items = [[*address, self.motions[address]] for address in self.covering]
+        return {"target": self.target.name, "side": self.side, "pairs": items}
 
     def at(self, pairs: float, side: float) -> "TargetPairs":
         """Return a cheaper list for a lower rung: the same for every trial, process and host.
@@ -133,37 +140,35 @@ def choose_pairs(
 
 
 def write_pairs(path: Path, pairs: TargetPairs) -> None:
-    """Write the list as JSON: target, short side and [sequence, first, second frame, motion]s.
-
-    They are written in the order in which the first ones cover the target.
-    """
-    write_text(path, _content(pairs))
+    """Write the list as JSON, a line for each pair; see `TargetPairs.as_json`."""
+    content = pairs.as_json()
+    lines = ",\n  ".join(json.dumps(item) for item in content.pop("pairs"))
+    head = json.dumps(content)[1:-1]
+    write_text(path, f'{{{head}, "pairs": [\n  {lines}\n]}}\n')
 
 
 def read_pairs(path: Path, target: Target, device: torch.device | str = "cpu") -> TargetPairs:
     """Return the stored list; UserError if the file is not one or was made for another target."""
-    content = read_json(path)
+    return pairs_of(read_json(path), str(path), target, device)
+
+
+def pairs_of(
+    content: Any, source: str, target: Target, device: torch.device | str = "cpu"
+) -> TargetPairs:
+    """Return the list of which `content` is the JSON; UserError, naming `source`, if it is none."""
     try:
         name, side, items = content["target"], int(content["side"]), content["pairs"]
         moved = [float(item[3]) for item in items]
         addresses = [item[:3] for item in items]
     except (ValueError, KeyError, TypeError, IndexError):
-        raise UserError(f"{path}: not a list of pairs") from None
+        raise UserError(f"{source}: not a list of pairs") from None
     if name != target.name:
-        raise UserError(f"{path}: made for target {name}, not {target.name}")
-    listed = pairs_from_json(addresses, str(path))
+        raise UserError(f"{source}: made for target {name}, not {target.name}")
+    listed = pairs_from_json(addresses, source)
     if not listed:
-        raise UserError(f"{path}: lists no pair")
-    return TargetPairs(
-        target, tuple(listed), dict(zip(listed, moved, strict=True)), side, device=device
-    )
-
-
-def _content(pairs: TargetPairs) -> str:
-    head = json.dumps({"target": pairs.target.name, "side": pairs.side})[1:-1]
-    items = ([*address, pairs.motions[address]] for address in pairs.covering)
-    lines = ",\n  ".join(json.dumps(item) for item in items)
-    return f'{{{head}, "pairs": [\n  {lines}\n]}}\n'
+        raise UserError(f"{source}: lists no pair")
+    motions = dict(zip(listed, moved, strict=True))
+    return TargetPairs(target, tuple(listed), motions, side, device=device)
 
 
 def _known(target: Target, address: PairAddress) -> bool:

@@ -6,13 +6,15 @@ from typing import Any
 import torch
 
 from autoflow.budget import Budget
-from autoflow.search import BASE, BASE_OF_STUDY, STUDY, make_base, open_bench, storage_of
+from autoflow.pairs import pairs_of, write_pairs
+from autoflow.search import BASE, BASE_OF_STUDY, PAIRS, STUDY, make_base, open_bench, storage_of
 from autoflow.search_settings import SearchSettings
-from autoflow.study import check_study
+from autoflow.study import check_study, read_study
 from autoflow.trial import Bench
 from selfflow.runs.errors import UserError
 from selfflow.runs.lock import locked
 from selfflow.runs.run import MAY_DIFFER, Run, check_free
+from selfflow.video import open_target
 
 LOCK = ".prepare.lock"
 _ALSO_MAY_DIFFER = {"data_root", "pictures", "keep"}
@@ -49,6 +51,8 @@ def prepare(
             raise UserError(f"{path}: the budget is over before the search is prepared")
         known = _purpose_of_study(settings, path)
         Run.open(path, "search", settings, may_differ=MAY_DIFFER | _ALSO_MAY_DIFFER)
+        if known and not (path / "pairs.json").exists():
+            _take_pairs(settings, path)
         bench = open_bench(settings, path, device)
         if not base or (path / BASE).exists():
             return bench
@@ -59,6 +63,15 @@ def prepare(
             )
         make_base(settings, bench, path, deadline=end)
         return open_bench(settings, path, device)
+
+
+def _take_pairs(settings: SearchSettings, path: Path) -> None:
+    """Store the study's list of pairs: chosen here, on another machine, it might be another."""
+    study = read_study(storage_of(settings, path), settings.name)
+    if PAIRS in study.user_attrs:
+        target = open_target(settings.target, settings.data_root)
+        pairs = pairs_of(study.user_attrs[PAIRS], f"study {settings.name}", target)
+        write_pairs(path / "pairs.json", pairs)
 
 
 def _purpose_of_study(settings: SearchSettings, path: Path) -> dict[str, Any]:

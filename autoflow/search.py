@@ -43,6 +43,7 @@ from selfflow.video import open_target
 BASE = "base.safetensors"
 BASE_OF_STUDY = "base network"
 STUDY = "study.db"
+PAIRS = "pairs"  # of the study: what pairs.json is in a run folder
 
 
 def open_bench(settings: SearchSettings, path: Path, device: torch.device) -> Bench:
@@ -142,11 +143,14 @@ def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.St
     """
     ranges = {name: [each.low, each.high] for name, each in bench.space.items()}
     found = {"list of pairs": bench.pairs.digest, BASE_OF_STUDY: _digest(bench.base)}
-    return open_study(
+    study = open_study(
         storage_of(settings, path),
         settings.name,
         made_for=settings.made_for() | {"space": ranges} | found,
     )
+    if PAIRS not in study.user_attrs:
+        study.set_user_attr(PAIRS, bench.pairs.as_json())
+    return study
 
 
 def _digest(weights: Mapping[str, Tensor] | None) -> str | None:

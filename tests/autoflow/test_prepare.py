@@ -27,7 +27,8 @@ SETTINGS = small_settings("moving")
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The run folders for which a base network was made, by a stand-in that takes a while."""
     folders: list[Path] = []
-    monkeypatch.setattr("autoflow.search.open_target", lambda *_: moving_target())
+    for place in (module, search):
+        monkeypatch.setattr(place, "open_target", lambda *_: moving_target())
 
     def make(settings: SearchSettings, bench: object, path: Path, **_: object) -> None:
         time.sleep(0.1)
@@ -65,6 +66,19 @@ def test_no_base_network_is_made_where_none_is_needed(tmp_path: Path, made: list
     scratch = replace_values(SETTINGS, {"trial.start": "scratch"})
     assert prepare(scratch, tmp_path / "run", CPU, base=False).base is None
     assert made == []
+
+
+def test_who_comes_later_takes_the_list_of_pairs_of_the_study(tmp_path: Path) -> None:
+    """On another machine, the motion that the choice goes by may be rounded otherwise."""
+    changes = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "trial.start": "scratch"}
+    settings = replace_values(SETTINGS, changes)
+    bench = prepare(settings, tmp_path / "here", CPU, base=False)
+    study = open_trials(settings, bench, tmp_path / "here")
+    assert study.user_attrs["pairs"] == bench.pairs.as_json()
+    chosen = bench.pairs.as_json()
+    study.set_user_attr("pairs", chosen | {"pairs": chosen["pairs"][:1]})
+    taken = prepare(settings, tmp_path / "there", CPU, base=False)
+    assert taken.pairs.covering == bench.pairs.covering[:1]
 
 
 @pytest.mark.parametrize(
