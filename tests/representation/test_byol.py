@@ -7,7 +7,6 @@ from torch import Tensor
 
 from representation.correspondence import View
 from representation.distortion import BYOL_1, BYOL_2
-from representation.lars import Lars
 from representation.method import Frames
 from representation.methods.byol import BYOL
 from representation.optimizer import learning_rate, peak_rate
@@ -19,7 +18,8 @@ SMALL = {
     "method": "byol",
     "views.height": 32,
     "views.width": 32,
-    "encoder.architecture": "resnet18",
+    "encoder.architecture": "timm/test_resnet",
+    "encoder.stride": 8,
     "heads.hidden": 16,
     "heads.out": 8,
     "loop.steps": 100,
@@ -78,30 +78,11 @@ def test_the_loss_is_the_sum_of_both_directions_in_value_and_gradient(frames_of:
             torch.testing.assert_close(difference.square().sum(), 2 - 2 * cosine)
     found = method.step(batch, 0)["loss"]
     torch.testing.assert_close(found, expected)
-    last = method.siamese.online["encoder"].layer4[1].bn2.weight  # those further down take longer
-    inputs = [
-        last,
-        *method.siamese.online["projector"].parameters(),
-        *method.predictor.parameters(),
-    ]
+    inputs = [p for group in method.parameter_groups() for p in group["params"]]
     for a, b in zip(
         torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True
     ):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
-
-
-def test_the_target_gets_no_gradient_but_decides_the_loss(frames_of: MakeFrames):
-    method = small_method()
-    batch = method.prepare(frames_of())
-    loss = method.step(batch, 0)["loss"]
-    loss.backward()
-    assert all(p.grad is None for p in method.siamese.target.parameters())
-    trained = [p for group in method.parameter_groups() for p in group["params"]]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
-    with torch.no_grad():
-        for parameter in method.siamese.target.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    assert method.step(batch, 0)["loss"] != loss
 
 
 def test_the_target_follows_after_the_step():
@@ -130,28 +111,3 @@ def test_flowes_variants_are_settings_of_the_views(frames_of: MakeFrames):
         assert (high - low <= 20.01).all()
     assert torch.equal(patch[0].images, video[0].images)
     assert not torch.equal(patch[1].images, video[1].images)
-
-
-@pytest.mark.slow
-def test_training_lowers_the_loss_without_collapse(frames_of: MakeFrames):
-    method = small_method(byol__momentum=0.9, heads__hidden=64, heads__out=32)
-    optimizer = Lars(method.parameter_groups(), lr=4.0)
-    losses, spreads = [], []
-    for step in range(30):
-        optimizer.zero_grad()
-        terms = method.step(method.prepare(frames_of(8, step % 4)), step)
-        terms["loss"].backward()
-        optimizer.step()
-        method.after_step(step)
-        losses.append(terms["loss"].item())
-        spreads.append(terms["spread"].item())
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
-    assert min(spreads) > 0.2
-
-
-def test_pictures_show_the_views(frames_of: MakeFrames):
-    method = small_method()
-    assert method.pictures() == {}
-    batch = method.prepare(frames_of())
-    method.step(batch, 0)
-    assert torch.equal(method.pictures()["views"][:, :, :32], batch[0].images[0])

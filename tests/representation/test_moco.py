@@ -9,7 +9,7 @@ from representation.correspondence import View
 from representation.distortion import MOCO_V2
 from representation.method import Frames
 from representation.methods.moco import MoCo, check_parts
-from representation.optimizer import new_optimizer, peak_rate
+from representation.optimizer import peak_rate
 from selfflow.runs.config import load
 from selfflow.runs.errors import UserError
 
@@ -20,7 +20,8 @@ SMALL = {
     "frames.batch_size": 4,
     "views.height": 64,
     "views.width": 64,
-    "encoder.architecture": "resnet18",
+    "encoder.architecture": "timm/test_resnet",
+    "encoder.stride": 8,
     "heads.hidden": 16,
     "heads.out": 8,
     "moco.queue": 10,
@@ -76,8 +77,7 @@ def test_the_loss_is_equation_1_in_value_and_gradient(frames_of: MakeFrames):
     expected = torch.stack(losses).mean()
     found = method.step(batch, 0)["loss"]
     torch.testing.assert_close(found, expected)
-    last = method.siamese.online["encoder"].layer4[1].bn2.weight  # those further down take longer
-    inputs = [last, *method.siamese.online["projector"].parameters()]
+    inputs = [p for group in method.parameter_groups() for p in group["params"]]
     for a, b in zip(
         torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True
     ):
@@ -139,23 +139,6 @@ def test_parts_that_do_not_divide_the_batch_are_an_error(parts: int, batch_size:
     check_parts(2, batch_size)
 
 
-def test_the_target_gets_no_gradient_but_decides_the_loss(frames_of: MakeFrames):
-    method = small_method()
-    batch = method.prepare(frames_of())
-    again = copy.deepcopy(method)
-    loss = method.step(batch, 0)["loss"]
-    loss.backward()
-    assert all(p.grad is None for p in method.siamese.target.parameters())
-    trained = [p for group in method.parameter_groups() for p in group["params"]]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
-    assert again.step(batch, 0)["loss"] == loss
-    again = small_method()
-    with torch.no_grad():
-        for parameter in again.siamese.target.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    assert again.step(batch, 0)["loss"] != loss
-
-
 def test_the_target_follows_with_a_fixed_momentum():
     method = small_method(moco__momentum=0.9)
     with torch.no_grad():
@@ -170,39 +153,3 @@ def test_the_target_follows_with_a_fixed_momentum():
         strict=True,
     ):
         torch.testing.assert_close(slow, 0.9 * old + 0.1 * fast)
-
-
-@pytest.mark.slow
-def test_training_lowers_the_loss_without_collapse(frames_of: MakeFrames):
-    sizes = {"views__height": 32, "views__width": 32, "frames__batch_size": 8}
-    heads = {"heads__hidden": 64, "heads__out": 32}
-    own = {"moco__queue": 16, "moco__momentum": 0.9, "moco__parts": 1, "views__scale": (0.5, 1.0)}
-    plain = {
-        f"views__{side}__{name}": 0.0
-        for side in ("first", "second")
-        for name in ("jitter", "grey", "blur")
-    }
-    method = small_method(**sizes, **heads, **own, **plain)
-    optimizer = new_optimizer(method.settings, method)
-    losses, spreads = [], []
-    for step in range(40):
-        for group in optimizer.param_groups:
-            group["lr"] = 0.03 * min(1, (step + 1) / 20)
-        optimizer.zero_grad()
-        terms = method.step(method.prepare(frames_of(8, step % 4)), step)
-        terms["loss"].backward()
-        optimizer.step()
-        method.after_step(step)
-        losses.append(terms["loss"].item())
-        spreads.append(terms["spread"].item())
-    # At first the queue holds random vectors, later the keys of the two batches before.
-    assert sum(losses[-5:]) < 0.7 * sum(losses[8:13])
-    assert min(spreads[-5:]) > 0.5
-
-
-def test_pictures_show_the_views(frames_of: MakeFrames):
-    method = small_method()
-    assert method.pictures() == {}
-    batch = method.prepare(frames_of())
-    method.step(batch, 0)
-    assert torch.equal(method.pictures()["views"][:, :, :64], batch[0].images[0])

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from representation.correspondence import View
 from representation.distortion import SIMCLR
-from representation.lars import Lars
 from representation.method import Frames
 from representation.methods.simclr import SimCLR
 from representation.optimizer import peak_rate
@@ -18,7 +17,8 @@ SMALL = {
     "method": "simclr",
     "views.height": 32,
     "views.width": 32,
-    "encoder.architecture": "resnet18",
+    "encoder.architecture": "timm/test_resnet",
+    "encoder.stride": 8,
     "heads.hidden": 16,
     "heads.out": 8,
 }
@@ -62,9 +62,7 @@ def test_the_loss_is_algorithm_1s_in_value_and_gradient(frames_of: MakeFrames, t
     expected = torch.stack(pairs).sum() / 8
     found = method.step(batch, 0)["loss"]
     torch.testing.assert_close(found, expected)
-    last = method.online["encoder"].layer4[1].bn2.weight  # those further down take longer
-    inputs = [last, *method.online["projector"].parameters()]
-    inputs = [p for p in inputs if p.requires_grad]
+    inputs = [p for group in method.parameter_groups() for p in group["params"]]
     for a, b in zip(
         torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True
     ):
@@ -72,30 +70,7 @@ def test_the_loss_is_algorithm_1s_in_value_and_gradient(frames_of: MakeFrames, t
 
 
 @pytest.mark.slow
-def test_training_lowers_the_loss_without_collapse(frames_of: MakeFrames):
-    method = small_method(heads__hidden=64, heads__out=32)
-    optimizer = Lars(method.parameter_groups(), lr=4.0)
-    losses, spreads = [], []
-    for step in range(30):
-        optimizer.zero_grad()
-        terms = method.step(method.prepare(frames_of(8, step % 4)), step)
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append(terms["loss"].item())
-        spreads.append(terms["spread"].item())
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
-    assert min(spreads) > 0.5
-
-
 def test_the_second_frame_is_seen_only_if_asked(frames_of: MakeFrames):
     frames = frames_of()
     one, two = (small_method(views__video=video).prepare(frames)[1] for video in (False, True))
     assert not torch.equal(one.images, two.images)
-
-
-def test_pictures_show_the_views(frames_of: MakeFrames):
-    method = small_method()
-    assert method.pictures() == {}
-    batch = method.prepare(frames_of())
-    method.step(batch, 0)
-    assert torch.equal(method.pictures()["views"][:, :, 32:], batch[1].images[0])
