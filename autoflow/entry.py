@@ -44,6 +44,7 @@ class Entry:
         self.study, self.trial_id = study, trial_id
         self._storage = study._storage
         self.trial = read_trial(self.frozen())
+        self._last = self.trial.last
 
     def frozen(self) -> FrozenTrial:
         """Return it as it is stored now."""
@@ -53,16 +54,24 @@ class Entry:
         """Store the measurements up to now."""
         values = [each.as_dict() for each in course]
         self._storage.set_trial_user_attr(self.trial_id, MEASUREMENTS, values)
-        last = course[-1]
+        last = self._last = course[-1]
         self._storage.set_trial_intermediate_value(self.trial_id, last.step, last.omega)
 
     def end(self, outcome: Outcome, seconds: float) -> None:
         """Store how it ended, `seconds` after it was taken."""
+        self._show_terms()
         self._storage.set_trial_user_attr(self.trial_id, SECONDS, self.trial.seconds + seconds)
         if outcome.state != TrialState.COMPLETE:
             self._storage.set_trial_user_attr(self.trial_id, REASON, outcome.reason)
         values = None if outcome.omega is None else [outcome.omega]
         self._storage.set_trial_state_values(self.trial_id, outcome.state, values)
+
+    def _show_terms(self) -> None:
+        """Store the last terms one by one, so that optuna-dashboard can show and plot them."""
+        terms = {} if self._last is None else self._last.as_dict()
+        for name, value in terms.items():
+            if name not in ("step", "omega") and value is not None:
+                self._storage.set_trial_user_attr(self.trial_id, name, value)
 
     def stop(self, seconds: float = 0.0) -> None:
         """Leave it to be gone on with, by anybody; it does not count as an attempt that failed."""

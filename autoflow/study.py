@@ -42,6 +42,7 @@ def open_study(storage: str, name: str, *, made_for: Mapping[str, Any]) -> optun
     wanted = json.loads(json.dumps(made_for))
     known = study.user_attrs.get(MADE_FOR)
     if known is None:
+        study.set_metric_names(["Ω"])
         study.set_user_attr(MADE_FOR, wanted)
     else:
         _check_same(name, known, wanted)

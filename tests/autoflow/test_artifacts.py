@@ -7,15 +7,16 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from books import complete, new_study
+from books import complete, measured, new_study
 from known import moving_target, small_settings
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from autoflow import artifacts
 from autoflow.artifacts import FOLDER, keep_pictures
-from autoflow.entry import Entry
+from autoflow.entry import Entry, Outcome
 from autoflow.ledger import Ledger
+from autoflow.results import read_trials
 from autoflow.search import open_bench
 from autoflow.search_settings import DEVICE_DEFAULTS, SearchSettings
 from autoflow.space import distributions
@@ -68,6 +69,19 @@ def test_a_trial_that_goes_on_keeps_its_sheet(tmp_path: Path, bench: Bench) -> N
     keep_pictures(again, bench, tmp_path)
     assert len(sheets(tmp_path)) == 1
     assert len(get_all_artifact_meta(again.frozen(), storage=study._storage)) == 1
+
+
+def test_the_last_terms_are_attributes_that_can_be_plotted(tmp_path: Path, bench: Bench) -> None:
+    study = new_study(tmp_path)
+    entry = taken(study, bench, tmp_path)
+    course = [replace(measured(step, 2.0), photometric=step / 2, aepe=None) for step in (1, 2)]
+    entry.record(course)
+    entry.end(Outcome(TrialState.PRUNED, reason="hopeless"), 1.0)
+    attributes = entry.frozen().user_attrs
+    assert attributes["photometric"] == 1.0
+    assert attributes["smoothness"] == 0.0
+    assert "aepe" not in attributes
+    assert read_trials(study)[0].course == tuple(course)
 
 
 def test_other_sets_have_other_sheets(tmp_path: Path, bench: Bench) -> None:

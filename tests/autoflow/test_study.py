@@ -3,7 +3,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autoflow.study import digest, open_study, read_study
+from autoflow.study import check_study, digest, open_study, read_study
 from selfflow.runs.errors import UserError
 
 
@@ -47,3 +47,20 @@ def test_studies_made_for_different_things_have_different_digests(tmp_path: Path
     one, same = opened(tmp_path / "a", space=1, seed=2), opened(tmp_path / "b", seed=2, space=1)
     other = opened(tmp_path / "c", space=1, seed=3)
     assert digest(one) == digest(same) != digest(other)
+
+
+def test_what_a_study_was_made_for_is_known_before_it_is_opened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert check_study(url, "s-af", {"target": "sample"}) == {}
+    assert optuna.get_all_study_names(url) == []
+    opened(tmp_path, space={"a": [0, 1]})
+    known = check_study(url, "s-af", {"target": "sample"})
+    assert known == {"target": "sample", "space": {"a": [0, 1]}}
+    with pytest.raises(UserError, match="target sample, not davis"):
+        check_study(url, "s-af", {"target": "davis"})
+    with pytest.raises(UserError, match="cannot be opened"):
+        check_study(f"sqlite:///{tmp_path}/missing/study.db", "s-af", {})
+
+
+def test_a_dashboard_is_told_what_the_values_are(tmp_path: Path) -> None:
+    assert opened(tmp_path).metric_names == ["Ω"]
