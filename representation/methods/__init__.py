@@ -4,6 +4,8 @@ from representation.method import Method
 from representation.methods.byol import BYOL
 from representation.methods.flowe import FlowE
 from representation.methods.moco import MoCo
+from representation.methods.multisiam import MultiSiam
+from representation.methods.multisiam_moco import MultiSiamMoCo
 from representation.methods.simclr import SimCLR
 
 METHODS: dict[str, type[Method]] = {
@@ -11,4 +13,6 @@ METHODS: dict[str, type[Method]] = {
     "byol": BYOL,
     "simclr": SimCLR,
     "moco": MoCo,
+    "multisiam": MultiSiam,
+    "multisiam-moco": MultiSiamMoCo,
 }

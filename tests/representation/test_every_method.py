@@ -45,6 +45,7 @@ TINY = {
 # What a method's own table needs to be tiny too.
 OWN: dict[str, dict[str, Any]] = {
     "moco": {"moco.queue": 10, "moco.parts": 2},
+    "multisiam-moco": {"moco.queue": 10, "moco.parts": 2},
 }
 # Which look at two frames, and which have no target network.
 PAIRED = {"flowe"}
