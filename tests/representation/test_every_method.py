@@ -286,6 +286,7 @@ def work(environment: dict[str, str], film: str, folder: Path) -> None:
         torch.save(found, folder / f"{rank()}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(film: str, processes: Processes, tmp_path: Path):
     assert processes(work, film, tmp_path) == [0, 0]
     first, second = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in (0, 1))
