@@ -33,6 +33,9 @@ class MultiframeConfig(StageConfig, TrainSettings):
     gaps: tuple[PositiveInt, ...] = Field(
         (1,), min_length=1, description="frames from one of a triplet to the next"
     )
+    label_margin: int | None = Field(
+        None, ge=0, description="leave out labelled pairs and so many frames beside; none: take all"
+    )
     triplets: int = Field(10_000, ge=2, description="at most so many, spread over the target")
     held_out: int = Field(32, ge=1, description="pairs that are only measured")
     labels: LabelSettings = LabelSettings()

@@ -128,6 +128,61 @@ class ImageSequence(Sequence):
         return sorted(self.labels)
 
 
+class Excerpt(Sequence):
+    """Frames `start` to `stop`, the latter left out, of another sequence, as one of their own."""
+
+    def __init__(self, whole: Sequence, start: int, stop: int) -> None:
+        self.name = f"{whole.name}/{whole.frame_name(start)}"
+        self.frame_rate = whole.frame_rate
+        self.whole, self.start, self.stop = whole, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def frame(self, index: int) -> Bytes:
+        """Return frame `index` as `(H, W, 3)` uint8 RGB."""
+        self._check_index(index)
+        return self.whole.frame(self.start + index)
+
+    def frame_name(self, index: int) -> str:
+        """Return what frame `index` is called in the whole sequence."""
+        return self.whole.frame_name(self.start + index)
+
+    def flow(self, index: int) -> FlowLabel | None:
+        """Return the flow from frame `index` to the next, or None if it is not known."""
+        return self.whole.flow(self.start + index) if index in self.labelled else None
+
+    @property
+    def labelled(self) -> Ordered[int]:
+        """The frames from which the flow to the next one is known."""
+        places = (index - self.start for index in self.whole.labelled)
+        return [place for place in places if 0 <= place < len(self) - 1]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.whole.size
+
+
+def apart_from_labels(sequence: Sequence, margin: int) -> list[Sequence]:
+    """Return what is left of a sequence without its labelled pairs and the frames near them.
+
+    Args:
+        sequence: it is cut where frames are left out; without labels it stays whole.
+        margin: how many frames before and after each labelled pair are left out with it. With 1,
+            of KITTI's multi-view frames, of which 10 and 11 are labelled, 09 to 12, as in SMURF
+            (Stone et al., CVPR 2021), which leaves 00 to 08 and 13 to 20.
+    """
+    if not sequence.labelled:
+        return [sequence]
+    near = {
+        index for first in sequence.labelled for index in range(first - margin, first + margin + 2)
+    }
+    cuts = [-1, *sorted(near & set(range(len(sequence)))), len(sequence)]
+    spans = ((before + 1, after) for before, after in pairwise(cuts))
+    return [Excerpt(sequence, start, stop) for start, stop in spans if stop - start > 1]
+
+
 def image_files(folder: Path) -> list[Path]:
     """Return the image files of a folder, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

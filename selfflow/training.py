@@ -63,7 +63,7 @@ class Training:
         """Open the target and load the network of a resolved configuration; write nothing."""
         assert config.target is not None
         assert config.init is not None
-        target = open_target(config.target, data_root)
+        target = open_target(config.target, data_root, config.label_margin)
         device = pick_device(config.device)
         return cls(config, target, first_network(start or config.init, device), device)
 

@@ -36,6 +36,9 @@ class UnsupervisedConfig(StageConfig):
     gaps: tuple[PositiveInt, ...] = Field(
         (1,), min_length=1, description="frames from a pair's first to its second"
     )
+    label_margin: int | None = Field(
+        None, ge=0, description="leave out labelled pairs and so many frames beside; none: take all"
+    )
     pairs: int = Field(50_000, ge=2, description="at most so many pairs, spread over the target")
     held_out: int = Field(32, ge=1, description="pairs that are only measured")
     guard_every: int = Field(

@@ -8,8 +8,9 @@ from pathlib import Path
 from selfflow.datasets import DATASETS, dataset_sequences, find_dataset
 from selfflow.layouts import LAYOUTS
 from selfflow.runs.errors import UserError
+from selfflow.runs.wording import counted
 from selfflow.sample import sample_sequences
-from selfflow.sequences import FlowLabel, Sequence, image_sequences
+from selfflow.sequences import FlowLabel, Sequence, apart_from_labels, image_sequences
 from selfflow.videofile import VIDEO_SUFFIXES, VideoFile, video_files
 
 __all__ = ["FlowLabel", "Sequence", "Target", "known_targets", "open_target"]
@@ -49,17 +50,34 @@ def known_targets() -> tuple[str, ...]:
     return (*_NAMES, *(name for name in DATASETS if name not in _NAMES))
 
 
-def open_target(name_or_path: str, data_root: Path | None = None) -> Target:
+def open_target(
+    name_or_path: str, data_root: Path | None = None, label_margin: int | None = None
+) -> Target:
     """Return the target of a name or a path. No frame is read yet.
 
     Args:
         name_or_path: a known name (`known_targets`), a video file, a folder of frames, a folder in
             the layout of a known dataset, or a folder of such things at any depth.
         data_root: where datasets are, see `selfflow.datasets.data_root`.
+        label_margin: leave out labelled pairs, on which one may want to evaluate, and so many
+            frames before and after each; None takes all frames.
 
     Raises:
         UserError: nothing is there, or it holds no two consecutive frames.
     """
+    target = _open(name_or_path, data_root)
+    if label_margin is None:
+        return target
+    left = [part for each in target.sequences for part in apart_from_labels(each, label_margin)]
+    if not left:
+        raise UserError(
+            f"target {target.name}: no two consecutive frames are left without labelled pairs and "
+            f"{counted(label_margin, 'frame')} beside each; --set label_margin= takes them all"
+        )
+    return Target(target.name, tuple(left))
+
+
+def _open(name_or_path: str, data_root: Path | None) -> Target:
     if name_or_path == "sample":
         return Target("sample", tuple(sample_sequences()))
     if name_or_path.lower() in DATASETS:

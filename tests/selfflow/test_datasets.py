@@ -1,6 +1,7 @@
 """Datasets in their own layouts, read as torchvision reads them."""
 
 import shutil
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from torchvision import datasets as torchvision_datasets
 from selfflow.datasets import data_root, find_dataset, labelled_pairs
 from selfflow.io import Bytes, Float, read_image, write_flo, write_image, write_kitti_png
 from selfflow.runs.errors import UserError
+from selfflow.sequences import Excerpt, FlowLabel, ImageSequence
 from selfflow.video import open_target
 
 RNG = np.random.default_rng(0)
@@ -148,6 +150,50 @@ def test_kitti_2012_without_noc_and_multiview(tmp_path: Path) -> None:
     sequences = open_target("kitti2012", tmp_path).sequences
     assert [len(sequence) for sequence in sequences] == [2, 5, 2]
     assert list(sequences[1].labelled) == [2]
+
+
+def test_frames_near_kittis_labels_can_be_left_out(tmp_path: Path) -> None:
+    root = kitti(tmp_path / "KITTI")
+    for frame in (*range(10), *range(12, 21)):
+        write_image(root / f"training/image_2/000001_{frame:02d}.png", image())
+    whole = open_target("kitti", tmp_path)["000001_00"]
+    assert len(whole) == 21
+    for margin, spans in ((1, ((0, 9), (13, 21))), (0, ((0, 10), (12, 21)))):
+        target = open_target("kitti", tmp_path, margin)
+        assert not target.has_ground_truth
+        for sequence, (start, stop) in zip(target.sequences, spans, strict=True):
+            assert sequence.name == f"000001_00/000001_{start:02d}"
+            names = [sequence.frame_name(index) for index in range(len(sequence))]
+            assert names == [f"000001_{frame:02d}" for frame in range(start, stop)]
+            assert (sequence.size, sequence.frame_rate) == (whole.size, 10)
+            assert (sequence.frame(0) == whole.frame(start)).all()
+            assert (sequence.frame(len(sequence) - 1) == whole.frame(stop - 1)).all()
+            for outside in (-1, len(sequence)):
+                with pytest.raises(IndexError):
+                    sequence.frame(outside)
+    with pytest.raises(UserError, match="9 frames beside each; --set label_margin= takes them all"):
+        open_target("kitti", tmp_path, 9)  # which leaves frame 00 alone
+
+
+def test_video_without_labels_is_taken_whole(tmp_path: Path) -> None:
+    for frame in range(4):
+        write_image(tmp_path / f"film/{frame}.png", image())
+    assert [len(each) for each in open_target(str(tmp_path / "film"), None, 1).sequences] == [4]
+
+
+def test_an_excerpt_knows_the_labels_within_it(tmp_path: Path) -> None:
+    for frame in range(6):
+        write_image(tmp_path / f"{frame}.png", image())
+    labels = {
+        index: FlowLabel(np.full((H, W, 2), index, np.float32), np.ones((H, W), bool), None)
+        for index in (0, 2, 4)
+    }
+    readers = {index: partial(labels.get, index) for index in labels}
+    excerpt = Excerpt(ImageSequence("film", sorted(tmp_path.iterdir()), readers), 1, 5)
+    assert list(excerpt.labelled) == [1]
+    assert excerpt.flow(1) is labels[2]
+    assert excerpt.flow(3) is None  # it leads out of the excerpt
+    assert excerpt.flow(-1) is None
 
 
 def test_chairs_agree_with_torchvision_and_keep_their_split(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a self-supervised training is made of: choices, pairs, measurements."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from selfflow.runs.config import load, read_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run
 from selfflow.stage_config import resolve
-from selfflow.stages import DEFAULT, stage_of
+from selfflow.stages import DEFAULT, kind_named, stage_of
 from selfflow.training import Training, divide, few_pairs, measure_pairs
 from selfflow.unsupervised_config import DEVICE_DEFAULTS, UnsupervisedConfig
 from selfflow.video import open_target
@@ -120,6 +121,21 @@ def test_measured_epe_is_that_of_labelled_pairs(films, tmp_path):
     with torch.no_grad():
         error = endpoint_error(network.eval()(batch.image1, batch.image2, 2), batch.flow)
     assert result["epe"] == pytest.approx(error.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["self-supervised", "multiframe"])
+def test_frames_that_one_evaluates_on_can_be_left_out(films, tmp_path, kind):
+    keep("mine")
+    films.write_frames(tmp_path / "pairs", films.film(0, 9, height=64, width=72), "{:02d}.png")
+    write_flo(tmp_path / "sintel/training/flow/pan/03.flo", np.zeros((64, 72, 2), np.float32))
+    for part in ("clean", "final"):
+        shutil.copytree(tmp_path / "pairs", tmp_path / "sintel/training" / part / "pan")
+    stage = kind_named(kind)
+    values = {"init": "mine", "target": str(tmp_path / "sintel"), "device": "cpu"}
+    for margin, lengths in ((None, [9]), (1, [2, 3])):
+        config, _ = resolve(load(stage.config, values=values | {"label_margin": margin}))
+        target = stage.prepare(config).target
+        assert [len(sequence) for sequence in target.sequences] == lengths
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
