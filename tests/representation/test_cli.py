@@ -146,6 +146,25 @@ def test_other_settings_run_and_flow_is_kept_only_if_asked(home: Path, film: str
     assert not (home / "flow").exists()
 
 
+@pytest.mark.parametrize("name", ["byol", "simclr", "moco"])
+def test_views_of_images_or_of_two_frames_need_no_flow_model(home: Path, film: str, name: str):
+    variants = ("views.pre_crop=40", "views.video=true", "frames.batch_size=4")
+    variants += ("encoder.architecture=timm/test_resnet",)
+    settings = [part for change in variants for part in ("--set", change)]
+    arguments = ("--method", name, "--target", film, *TINY, *settings, "--steps", "2")
+    result = run("pretrain", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["loss"] > 0
+    assert 0 < summary["spread"] <= 1
+    metadata = read_metadata(home / "models" / f"{name}.safetensors")
+    assert metadata["method"] == name
+    assert metadata["flow_model"] is None
+    pairs = json.loads((home / "pretrain" / name / "pairs.json").read_text())
+    assert len(pairs) == FRAMES - 1
+    assert "pairs of" in result.stderr
+
+
 def test_export_writes_a_file(tmp_path: Path):
     save("mine", ResNet("resnet18"), {})
     out = tmp_path / "out" / "weights.pth"
@@ -183,6 +202,14 @@ def test_without_a_flow_model_the_shipped_one_is_taken_and_named() -> None:
             "encoder.stride",
         ),
         (["--flow-model", "zero", "--target", "sample", "--init", "nobody"], "nobody"),
+        (
+            ["--method", "moco", "--target", "sample", "--set", "moco.parts=3"],
+            "moco.parts = 3",
+        ),
+        (
+            ["--method", "byol", "--target", "sample", "--set", "views.pre_crop=3"],
+            "views.pre_crop",
+        ),
         (
             ["--flow-model", "zero", "--target", "sample", "--set", "encoder.architecture=vgg"],
             "known are resnet18, resnet34, resnet50, resnet101, and timm/NAME",
