@@ -70,10 +70,13 @@ def test_train_stores_a_network(tmp_path: Path) -> None:
 
 
 def test_dry_run_shows_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
-    result = run("search", *TINY, "--trials", 3, "--device", "cpu", "--dry-run")
+    shared = ["--workers", 2, "--strategy", "random", "--budget", "2h"]
+    result = run("search", *TINY, "--trials", 3, *shared, "--device", "cpu", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "trials = 3" in result.stdout
-    assert "Estimate: about" in result.stderr
+    for said in ("trials = 3", "workers = 2", 'strategy = "random"', "budget = 7200.0"):
+        assert said in result.stdout
+    for said in ("random over", "2 workers", "Estimate: about", "at most 2h 00m", "3 trials"):
+        assert said in result.stderr
     assert not (tmp_path / "home").exists()
 
 
