@@ -14,7 +14,16 @@ from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
 from autoflow.objective import METRICS
 from autoflow.preview import gallery, preview
-from autoflow.search_run import rebuild_report, run_search, stored_settings
+from autoflow.report.reweighting import read_weights
+from autoflow.report_run import (
+    COMPARE,
+    compare_runs,
+    open_run,
+    rebuild_report,
+    report_with_weights,
+    stored_settings,
+)
+from autoflow.search_run import run_search
 from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
 from autoflow.search_settings import STRATEGIES, SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
@@ -228,13 +237,31 @@ def preview_command(
 
 @main.command()
 @click.argument("run", type=_PATH)
+@click.option("--weights", help="Rank again, with photometric=1,smoothness=2,distillation=0.3.")
+@click.option("--compare", type=_PATH, help="Another search's run folder, to be put beside it.")
 @json_option
 @common_options
-def report(common: Common, run: Path, as_json: bool) -> None:
-    """Write a search's report anew, also while it is at work."""
-    settings = stored_settings(run, common.data_root)
-    common.announce(settings, [f"Results of {run} and {run / 'report.html'}, from its study"])
-    found = rebuild_report(settings, run, pick_device(common.device))
+def report(
+    common: Common, run: Path, weights: str | None, compare: Path | None, as_json: bool
+) -> None:
+    """Write a search's report anew, also while it is at work.
+
+    With other weights of Ω the results go into a folder of their own.
+    """
+    if weights is not None and compare is not None:
+        raise UserError("--weights and --compare: one at a time")
+    settings, device = stored_settings(run, common.data_root), pick_device(common.device)
+    if compare is not None:
+        other = stored_settings(compare, common.data_root)
+        common.announce(settings, [f"{run} and {compare} side by side: {run / COMPARE}"])
+        found = compare_runs(open_run(settings, run, device), open_run(other, compare, device))
+    elif weights is not None:
+        read_weights(weights, settings.metric.terms)
+        common.announce(settings, [f"The trials of {run}, ranked again with {weights}"])
+        found = report_with_weights(settings, run, device, weights)
+    else:
+        common.announce(settings, [f"Results of {run} and {run / 'report.html'}, from its study"])
+        found = rebuild_report(settings, run, device)
     shown = found.results | {"report": str(found.report)}
     print_result(shown if as_json else _brief(shown), as_json)
 

@@ -14,14 +14,12 @@ from autoflow.final import FOLDER, TimeLeft, train_final
 from autoflow.owners import new_owner, registered
 from autoflow.prepare import prepare
 from autoflow.results import TrialResult, finished, ranked
-from autoflow.search import open_bench, open_trials, storage_of, work, write_results
+from autoflow.search import open_trials, work, write_results
 from autoflow.search_settings import SearchSettings
-from autoflow.study import read_study
 from autoflow.train import measure_cost
 from autoflow.trial import Bench
 from autoflow.watching import watched
 from autoflow.workers import Workers
-from selfflow.runs.config import load
 from selfflow.runs.errors import UserError
 from selfflow.runs.lock import locked
 from selfflow.runs.progress import format_duration
@@ -136,22 +134,3 @@ def _steps_trained(path: Path) -> int:
     """Return the steps of the network that the search ended with, 0 if there is none."""
     results = path / FOLDER / "results.json"
     return int(read_table(results)["steps"]) if results.exists() else 0
-
-
-def stored_settings(path: Path, data_root: Path | None = None) -> SearchSettings:
-    """Return the settings of the search in a run folder; `data_root` may have moved.
-
-    Raises:
-        UserError: `path` holds no search.
-    """
-    if not (path / "config.toml").is_file() or not (path / "pairs.json").is_file():
-        raise UserError(f"{path}: holds no search")
-    root = {} if data_root is None else {"data_root": data_root}
-    return load(SearchSettings, file=path / "config.toml", values=root)
-
-
-def rebuild_report(settings: SearchSettings, path: Path, device: torch.device) -> Conclusion:
-    """Write the result files and the report of a run anew, from its study."""
-    study = read_study(storage_of(settings, path), settings.name)
-    bench = with_weights(open_bench(settings, path, device), study)
-    return conclude(path, bench, finished(study))

@@ -19,20 +19,29 @@ _COLUMNS, _WIDTH = 4, 260
 
 
 def set_figures(bench: Bench, named: Mapping[str, Hyperparameters]) -> list[Figure]:
+    """Return pictures of what the named sets render: beside the target, and in detail."""
+    size = _size(bench)
+    detail = [_pairs_of(bench, label, each, size) for label, each in named.items()]
+    return [target_figure(bench, named), *detail]
+
+
+def target_figure(bench: Bench, named: Mapping[str, Hyperparameters]) -> Figure:
     """Return frames of the target beside what the default and the named sets render."""
-    pairs = _some(bench.pairs, _COLUMNS)
-    size = pairs[0].image1.shape[-2:]
-    rows = [[picture(_fitted(pair.image1, size)[0]) for pair in pairs]]
+    size = _size(bench)
+    rows = [[picture(_fitted(p.image1, size)[0]) for p in _some(bench.pairs, _COLUMNS)]]
     labels = [f"frames of {bench.settings.target}"]
     for label, each in {"the default set": bench.start, **named}.items():
         rows.append([picture(image) for image in _scenes(bench, each, _COLUMNS, size).image1])
         labels.append(label)
-    beside = Figure(
+    return Figure(
         "The target and the sets",
         "First frames. The sets are to teach flow for the target, which they need not resemble.",
         sheet(rows, labels=labels, least_width=_WIDTH),
     )
-    return [beside, *(_pairs_of(bench, label, each, size) for label, each in named.items())]
+
+
+def _size(bench: Bench) -> Sequence[int]:
+    return _some(bench.pairs, 1)[0].image1.shape[-2:]
 
 
 def _pairs_of(bench: Bench, label: str, each: Hyperparameters, size: Sequence[int]) -> Figure:

@@ -19,9 +19,10 @@ from known import Moving, small_settings
 from autoflow import calibration
 from autoflow.calibration import balance, calibration_steps, settle, with_weights
 from autoflow.objective import PUBLISHED, TERMS, Measurement, Metric, weighted
+from autoflow.report_run import rebuild_report
 from autoflow.results import finished
 from autoflow.search import BASE, make_base, open_bench, open_trials, storage_of, work
-from autoflow.search_run import rebuild_report, run_search
+from autoflow.search_run import run_search
 from autoflow.search_settings import Calibration, SearchSettings
 from autoflow.study import read_study
 from autoflow.trial import Bench

@@ -10,9 +10,10 @@ from known import Moving, moving_target, small_settings
 from autoflow import trial as trial_module
 from autoflow.conclusion import _zero_error
 from autoflow.pruning import Pruning
+from autoflow.report_run import rebuild_report, stored_settings
 from autoflow.results import TrialResult, finished
 from autoflow.search import make_base, open_bench, open_trials, work
-from autoflow.search_run import rebuild_report, run_search, stored_settings
+from autoflow.search_run import run_search
 from autoflow.search_settings import SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.train import new_network
