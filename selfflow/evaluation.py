@@ -10,7 +10,7 @@ from rich.table import Table
 
 from selfflow.comparison import Comparison, compare
 from selfflow.labelled import LabelledPair
-from selfflow.metrics import DEFINITIONS, GROUPS, Tally
+from selfflow.metrics import DEFINITIONS, GROUPS, Tally, occlusion_distance
 from selfflow.models import FlowModel
 from selfflow.objective import evaluating
 from selfflow.runs.progress import track
@@ -24,6 +24,8 @@ _CAPTION = (
 )
 _ROWS = {
     ("s0-10", "s10-40", "s40+"): "s: pixels by the length of their true motion, px",
+    ("d0-10", "d10-60", "d60-140"): "d: visible pixels by distance from occluded ones, px, about "
+    "Sintel's",
     ("visible", "not visible"): "visible: Sintel's matched, KITTI's noc",
     ("foreground", "background"): "foreground: what moves by itself, KITTI's fg",
 }
@@ -145,7 +147,8 @@ def evaluate(
         device: where the model is.
         name: the model's, for the result.
         data: the data set's, for the result; it also stands for a part without a name.
-        dataset: the known data set that it is, whose published figures belong beside the result.
+        dataset: the known data set that it is, whose published figures belong beside the result; on
+            Sintel errors are also told apart by their distance from occlusions.
     """
     tallies: dict[str, Tally] = {}
     names: dict[str, list[str]] = {}
@@ -158,7 +161,10 @@ def evaluate(
             if batch.flow is None:
                 raise ValueError(f"{pair.name} has no label")
             flow = flow_of(batch.image1, batch.image2)
-            masks = (batch.valid, batch.visible, batch.foreground)
+            distance = None
+            if dataset == "sintel" and batch.visible is not None:
+                distance = occlusion_distance(batch.flow, batch.visible)
+            masks = (batch.valid, batch.visible, batch.foreground, distance)
             tallies.setdefault(part, Tally()).add(flow, batch.flow, *masks)
             names.setdefault(part, []).append(pair.name)
             parts[part] = pair.part

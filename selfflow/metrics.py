@@ -7,8 +7,12 @@ error on KITTI, SMURF). `Tally` gives both.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+
+from selfflow.flow import stays_inside
 
 MEASURES = ("epe", "fl_all", "1px", "3px", "5px", "angular", "wauc")
 GROUPS = (
@@ -16,6 +20,9 @@ GROUPS = (
     "s0-10",
     "s10-40",
     "s40+",
+    "d0-10",
+    "d10-60",
+    "d60-140",
     "visible",
     "not visible",
     "foreground",
@@ -32,6 +39,9 @@ DEFINITIONS = {
     "wauc": "per cent of pixels with an error of at most t, for t = 0.05, 0.10, ... 5 px with "
     "weights that fall linearly from 1 to 0.01 (VIPER, Spring)",
     "s0-10, s10-40, s40+": "pixels whose true motion is below 10 px, from 10 to 40, from 40 on",
+    "d0-10, d10-60, d60-140": "visible pixels that are nearer than 10 px to an occluded one, from "
+    "10 to 60, from 60 to 140. Only like MPI-Sintel's columns of these names: those go by the "
+    "nearest occlusion boundary, and how it is drawn is not published",
     "visible, not visible": "pixels of frame 1 that are seen in frame 2, and the others: Sintel's "
     "matched and unmatched, KITTI's noc and the rest of occ",
     "foreground, background": "pixels of things that move by themselves, and the others: Fl-fg "
@@ -82,17 +92,37 @@ def weighted_area(error: Tensor) -> Tensor:
     return torch.cat((left, left.new_zeros(1)))[first - 1]
 
 
+def occlusion_distance(flow: Tensor, visible: Tensor) -> Tensor:
+    """Return each pixel's distance to the nearest occluded one, `(B, 1, H, W)` px, float64.
+
+    Occluded is what is not visible although it stays inside the frame; where nothing is, the
+    distance is infinite. `visible` must be known at every pixel.
+
+    This stands in for MPI-Sintel's distance to the nearest occlusion boundary (Butler et al., ECCV
+    2012), about which its authors say no more. Here it is the distance to what frame 2 hides: the
+    other rim of a thing that moves, where something comes into sight, is not in frame 1's masks.
+    That the groups made of it hold visible pixels alone is an assumption, too.
+    """
+    occluded = (~visible & stays_inside(flow)).cpu().numpy()
+    distances = [
+        distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+        for mask in occluded[:, 0]
+    ]
+    return torch.from_numpy(np.stack(distances))[:, None].to(flow.device)
+
+
 def sums(
     prediction: Tensor,
     flow: Tensor,
     valid: Tensor,
     visible: Tensor | None,
     foreground: Tensor | None = None,
+    distance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return each image's sums over pixels, `(B, G, M)`, and numbers of pixels, `(B, G)`.
 
-    G counts `GROUPS`, M `MEASURES`, both float64 on the CPU. Without `visible` or `foreground` the
-    two groups that need it are empty. Shares are in per cent.
+    G counts `GROUPS`, M `MEASURES`, both float64 on the CPU. Without `visible`, `foreground` or
+    `distance` (see `occlusion_distance`) the groups that need it are empty. Shares are in per cent.
     """
     flow = torch.where(valid, flow, 0)
     error = endpoint_error(prediction, flow)
@@ -107,6 +137,7 @@ def sums(
         motion < 10,
         (motion >= 10) & (motion < 40),
         motion >= 40,
+        *_belts(visible, distance, valid),
         *_halves(visible, valid),
         *_halves(foreground, valid),
     )
@@ -123,6 +154,16 @@ def _halves(mask: Tensor | None, valid: Tensor) -> tuple[Tensor, Tensor]:
     return (nowhere, nowhere) if mask is None else (mask, ~mask)
 
 
+def _belts(visible: Tensor | None, distance: Tensor | None, valid: Tensor) -> list[Tensor]:
+    """Return the visible pixels by their distance from occluded ones."""
+    if visible is None or distance is None:
+        return [torch.zeros_like(valid)] * 3
+    return [
+        visible & (distance >= low) & (distance < high)
+        for low, high in ((0, 10), (10, 60), (60, 140))
+    ]
+
+
 @dataclass
 class Tally:
     """Sums over a data set, to which images are added one by one."""
@@ -137,11 +178,12 @@ class Tally:
         valid: Tensor | None,
         visible: Tensor | None,
         foreground: Tensor | None = None,
+        distance: Tensor | None = None,
     ) -> None:
-        """Add predictions `(B, 2, H, W)` and their labels; see `selfflow.pairs.Pairs`."""
+        """Add predictions `(B, 2, H, W)` and their labels; see `selfflow.pairs.Pairs`, `sums`."""
         if valid is None:
             valid = torch.ones_like(flow[:, :1], dtype=torch.bool)
-        totals, counts = sums(prediction, flow, valid, visible, foreground)
+        totals, counts = sums(prediction, flow, valid, visible, foreground, distance)
         self.totals += totals.unbind()
         self.counts += counts.unbind()
 

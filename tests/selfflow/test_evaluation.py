@@ -98,6 +98,22 @@ def test_a_pair_without_a_label_is_refused():
         evaluate(Constant(), [LabelledPair("bare", "", lambda: Pairs(image, image))])
 
 
+def test_on_sintel_errors_are_told_apart_by_their_distance_from_occlusions():
+    visible = torch.ones(1, 1, 8, 90, dtype=torch.bool)
+    visible[..., :5] = False
+    pairs = [labelled("a", "clean", (8, 90), 0.0, visible=visible)]
+    found = evaluate(Constant(), pairs, data="x", dataset="sintel")
+    pooled = found.as_dict()["results"]["x clean"]["pooled"]
+    counts = {group: pooled[group]["pixels"] / 8 for group in pooled}
+    assert counts == {
+        "all": 90, "s0-10": 90, "d0-10": 9, "d10-60": 50, "d60-140": 26,
+        "visible": 85, "not visible": 5,
+    }  # fmt: skip
+    assert "from occluded ones" in printed(found.tables()[0])
+    other = evaluate(Constant(), pairs, data="x", dataset="kitti").as_dict()
+    assert "d0-10" not in other["results"]["x clean"]["pooled"]
+
+
 def test_masks_divide_the_pixels_and_a_row_tells_of_how_many_pairs_it_is():
     left = torch.arange(8).view(1, 1, 1, 8).expand(1, 1, 8, 8) < 4
     pairs = [

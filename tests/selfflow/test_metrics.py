@@ -12,6 +12,7 @@ from selfflow.metrics import (
     Tally,
     angular_error,
     endpoint_error,
+    occlusion_distance,
     outlier,
     weighted_area,
 )
@@ -24,7 +25,8 @@ def example(count, seed, scale=20.0):
     valid = torch.rand(count, 1, 12, 15, generator=generator) > 0.3
     visible = torch.rand(count, 1, 12, 15, generator=generator) > 0.4
     foreground = torch.rand(count, 1, 12, 15, generator=generator) > 0.7
-    return prediction, flow, valid, visible, foreground
+    distance = 200 * torch.rand(count, 1, 12, 15, generator=generator)
+    return prediction, flow, valid, visible, foreground, distance
 
 
 def slow_angle(prediction, flow):
@@ -49,7 +51,7 @@ def slow_means(images):
     """Return (pooled, per image) by group and measure, from one list of pixels a group."""
     pooled = {group: [] for group in GROUPS}
     per_image = {group: [] for group in GROUPS}
-    for prediction, flow, valid, visible, foreground in images:
+    for prediction, flow, valid, visible, foreground, distance in images:
         pixels = {group: [] for group in GROUPS}
         for _, y, x in valid.nonzero().tolist():
             (pu, pv), (u, v) = prediction[:, y, x].tolist(), flow[:, y, x].tolist()
@@ -64,7 +66,12 @@ def slow_means(images):
             speed = "s0-10" if motion < 10 else "s10-40" if motion < 40 else "s40+"
             seen = "visible" if visible[0, y, x] else "not visible"
             moving = "foreground" if foreground[0, y, x] else "background"
-            for group in ("all", speed, seen, moving):
+            away = distance[0, y, x].item()
+            belt = "d0-10" if away < 10 else "d10-60" if away < 60 else "d60-140"
+            groups = ["all", speed, seen, moving]
+            if visible[0, y, x] and away < 140:
+                groups.append(belt)
+            for group in groups:
                 pixels[group].append(values)
         for group, rows in pixels.items():
             pooled[group] += rows
@@ -93,7 +100,7 @@ def test_both_averages_equal_a_loop_over_pixels():
 
 def test_pooled_values_follow_torchvisions_definitions():
     """The metrics of its reference training: end-point error, n px accuracy and F1."""
-    prediction, flow, valid, visible, _ = example(3, 2)
+    prediction, flow, valid, visible, *_ = example(3, 2)
     error = (prediction - flow).square().sum(1).sqrt()[valid[:, 0]]
     length = flow.square().sum(1).sqrt()[valid[:, 0]]
     expected = {
@@ -161,6 +168,28 @@ def test_angles_by_hand():
     assert angle([0.0, 1.0], [0.0, -1.0]) == pytest.approx(90)
     assert angle([3.0, 4.0], [3.0, 4.0]) == 0
     assert angle([1e-4, 0.0], [0.0, 0.0]) == pytest.approx(math.degrees(1e-4), rel=1e-6)
+
+
+def test_distances_from_occluded_pixels_equal_a_search():
+    generator = torch.Generator().manual_seed(0)
+    flow = 4 * torch.randn(3, 2, 9, 14, generator=generator)
+    visible = torch.rand(3, 1, 9, 14, generator=generator) > 0.1
+    visible[1] = True  # nothing is occluded
+    found = occlusion_distance(flow, visible)
+    for sample in range(3):
+        occluded = [
+            (y, x)
+            for y in range(9)
+            for x in range(14)
+            if not visible[sample, 0, y, x]
+            and 0 <= y + flow[sample, 1, y, x] <= 8
+            and 0 <= x + flow[sample, 0, y, x] <= 13
+        ]
+        assert len(occluded) < (~visible[sample]).sum() or sample == 1
+        for y in range(9):
+            for x in range(14):
+                away = [math.hypot(y - b, x - a) for b, a in occluded]
+                assert found[sample, 0, y, x].item() == pytest.approx(min(away, default=math.inf))
 
 
 def test_the_weighted_area_at_its_thresholds():
