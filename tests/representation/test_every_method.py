@@ -45,10 +45,18 @@ TINY = {
 # What a method's own table needs to be tiny too.
 OWN: dict[str, dict[str, Any]] = {
     "moco": {"moco.queue": 10, "moco.parts": 2},
+    "vader": {
+        "views.height": 32,
+        "views.width": 32,
+        "views.pixels": 4,
+        "vader.queued": 3,
+        "moco.queue": 50,
+        "moco.parts": 2,
+    },
     "multisiam-moco": {"moco.queue": 10, "moco.parts": 2},
 }
 # Which look at two frames, and which have no target network.
-PAIRED = {"flowe"}
+PAIRED = {"flowe", "cacl"}
 ALONE = {"simclr"}
 
 
