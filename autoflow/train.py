@@ -22,6 +22,7 @@ from selfflow.runs.errors import UserError
 from selfflow.runs.loop import Result, Wish
 from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run
+from selfflow.runs.wording import counted
 from selfflow.supervised import TrainSettings, train_supervised
 from selfflow.video import open_target
 
@@ -70,7 +71,7 @@ class SceneTraining(Config):
         optimisation = self.optimisation
         crop = "x".join(map(str, optimisation.crop))
         return (
-            f"{self.architecture} on {crop}, {optimisation.iterations} iterations, "
+            f"{self.architecture} on {crop}, {counted(optimisation.iterations, 'iteration')}, "
             f"batch {optimisation.batch_size}, {optimisation.loop.precision}"
         )
 

@@ -28,6 +28,7 @@ from selfflow.runs.progress import Duration, console, format_duration, progress
 from selfflow.runs.run import Run
 from selfflow.runs.state import TrainingState
 from selfflow.runs.task import Result, Stateful, Task, Wish
+from selfflow.runs.wording import counted
 
 __all__ = ["LoopSettings", "Result", "Stateful", "Task", "Wish", "fit"]
 
@@ -59,7 +60,7 @@ class LoopSettings(Config):
         count = self.accumulate * world_size()
         batch = f"{count} x {batch_size} = {count * batch_size}" if count > 1 else str(batch_size)
         budget = f", at most {format_duration(self.budget)}" if self.budget else ""
-        return f"{self.steps} steps, batch {batch}, {self.precision}{budget}"
+        return f"{counted(self.steps, 'step')}, batch {batch}, {self.precision}{budget}"
 
 
 def fit(
