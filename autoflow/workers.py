@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Final
 
 import optuna
 import torch
+from optuna.exceptions import StorageInternalError
 
 from autoflow.ledger import MOST_RETRIES
 from autoflow.owners import new_owner
-from autoflow.results import read_trials
+from autoflow.results import finished
 from autoflow.search_settings import SearchSettings
 from autoflow.worker import REFUSED, run_worker
 from selfflow.runs.errors import UserError
 from selfflow.runs.interrupt import delayed_interrupt
 from selfflow.runs.progress import console
 
-_METHOD = "spawn"  # CUDA and threads do not survive a fork
+_METHOD: Final = "spawn"  # CUDA and threads do not survive a fork
 _LOOK = 0.5  # seconds between two looks at a request to stop
 _PATIENCE = 60.0  # seconds that workers have to stop after a step
 
@@ -151,7 +153,10 @@ class Deaths:
 
     def count(self, worker: Worker) -> None:
         """Say that a worker died, and of what; UserError if too many did."""
-        ended = sum(trial.state != "running" for trial in read_trials(self.study))
+        try:
+            ended = len(finished(self.study))
+        except StorageInternalError:
+            ended = self._known  # out of reach; the next worker says so
         self._count = self._count + 1 if ended == self._known else 1
         self._known = ended
         cause = describe_exit(worker.process.exitcode)

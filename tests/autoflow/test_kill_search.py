@@ -1,73 +1,34 @@
-"""A search whose processes are killed in the middle of trials tries those again, and ends."""
+"""Searches whose processes are killed at random moments find what undisturbed ones find."""
 
 import json
 import os
+import random
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
+from searches import PATIENCE, Look, check_trials, omegas, start, succeed, wait_for
 
-from autoflow.results import MEASUREMENTS, RETRIES, finished
+from autoflow.ledger import MOST_RETRIES
+from autoflow.sets import read_hyperparameters
+from selfflow.runs.config import flatten
 
-PATIENCE = 400.0
-TRIALS = 3
-COMMAND = [
-    *("search", "--target", "sample", "--workers", "2", "--trials", str(TRIALS), "--no-train"),
-    *("--device", "cpu", "--name", "tiny", "--json"),
-    *("--set", "startup=2", "--set", "only=['effects']"),
-    *("--set", "pairs.count=2", "--set", "pairs.side=48", "--set", "metric.iterations=1"),
-    *("--set", "training.optimisation.crop=[32,32]", "--set", "training.optimisation.batch_size=1"),
-    *("--set", "training.optimisation.iterations=1"),
-    *("--set", "trial.steps=16", "--set", "trial.pruner='none'", "--set", "trial.rung_pairs=[]"),
-    *("--set", "trial.rungs=[0.125,0.25,0.375,0.5,0.625,0.75,0.875,1]"),
-]
+TRIALS = 20
+KILLS = 5
+
+pytestmark = pytest.mark.slow
 
 
-def start(run: Path) -> subprocess.Popen[str]:
-    code = "from autoflow.cli import main; main()"
-    command = [sys.executable, "-c", code, *COMMAND, "--out", str(run)]
-    environment = os.environ | {"SELFFLOW_HOME": str(run.parent / "home")}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def count(run: Path, query: str) -> int:
-    """Return what a query of the study's file counts, 0 before there is one."""
-    if not (run / "study.db").exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True, timeout=10) as study:
-            return int(study.execute(query).fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def in_the_middle(run: Path) -> bool:
-    """Whether a trial is running that has been measured, and has not been measured for long."""
-    return (
-        count(
-            run,
-            "select count(*) from trial_intermediate_values v join trials t using (trial_id) "
-            "where t.state = 'RUNNING'",
-        )
-        > 0
-    )
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """The course of Ω of every trial, by key, of a search that nobody disturbs."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    succeed(start(run, "--trials", str(TRIALS), "--workers", "2", "--no-train"))
+    found = omegas(check_trials(run, TRIALS))
+    assert len(found) == TRIALS
+    return found
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -78,48 +39,44 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return [child for child, line in lines.items() if b"spawn_main" in line]
 
 
-def check(run: Path, process: subprocess.Popen[str]) -> list[optuna.trial.FrozenTrial]:
-    """Check that a search ended as if nothing had happened; return all that its study holds."""
+def test_killed_workers_take_no_trial_along(
+    tmp_path: Path, undisturbed: dict[str, list[float]]
+) -> None:
+    run, chance = tmp_path / "run", random.Random(0)
+    process = start(run, "--trials", str(TRIALS), "--workers", "3", "--no-train")
+    look = Look(run)
+    for number in range(KILLS):
+        # Spread over the search, so that none dies three times over one trial.
+        wait_for(lambda n=number: look.ended() >= 3 * n and look.in_the_middle(), process)
+        time.sleep(chance.uniform(0, 1))
+        os.kill(chance.choice(workers_of(process)), signal.SIGKILL)
     output, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
+    assert said.count("was ended by SIGKILL") == KILLS
+    trials = check_trials(run, TRIALS)
+    assert len(look.lost()) >= 1
+    found = omegas(trials)
+    for key, trial in trials.items():
+        assert trial.state == "complete" or trial.retries > MOST_RETRIES
+        if trial.state == "complete":
+            assert found[key] == undisturbed[key]
     results = json.loads(output)
-    assert results["trials"] == results["complete"] == TRIALS
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{run / 'study.db'}")
-    counted = finished(study)
-    assert len(counted) == len({trial.number for trial in counted}) == TRIALS
+    assert results["trials"] == TRIALS
+    best = min(found, key=lambda key: found[key][-1])
+    assert results["best_trial"] == trials[best].number
+    changed = flatten(read_hyperparameters(run))
+    for name, value in trials[best].parameters.items():
+        assert changed.get(name, value) == value
     assert len((run / "trials.csv").read_text().splitlines()) == TRIALS + 1
-    trials = study.get_trials()
-    complete = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
-    lost = [t for t in trials if t.state == optuna.trial.TrialState.FAIL]
-    assert len(complete) == TRIALS
-    assert len(trials) == TRIALS + len(lost)  # none is left waiting or running
-    assert len(lost) >= 1
-    # What was lost was tried again, and no set twice.
-    tried = Counter(tuple(sorted(t.params.items())) for t in complete)
-    assert set(tried.values()) == {1}
-    for trial in lost:
-        if trial.params:
-            assert tuple(sorted(trial.params.items())) in tried
-    assert any(trial.user_attrs.get(RETRIES) for trial in complete)
-    assert all(len(t.user_attrs[MEASUREMENTS]) == 8 for t in complete)
-    return trials
 
 
-@pytest.mark.slow
-def test_a_killed_worker_takes_no_trial_along(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    process = start(run)
-    wait_for(lambda: in_the_middle(run), process)
-    os.kill(workers_of(process)[0], signal.SIGKILL)
-    check(run, process)
-
-
-@pytest.mark.slow
-def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+def test_a_killed_search_goes_on(tmp_path: Path, undisturbed: dict[str, list[float]]) -> None:
     """All of it at once: its workers follow it, and the same command continues."""
-    run = tmp_path / "run"
-    process = start(run)
-    wait_for(lambda: in_the_middle(run), process)
+    run, count = tmp_path / "run", 6
+    options = ("--trials", str(count), "--workers", "2", "--no-train")
+    process = start(run, *options)
+    look = Look(run)
+    wait_for(lambda: look.ended() >= 1 and look.in_the_middle(), process)
     workers = workers_of(process)
     process.kill()
     process.communicate()
@@ -127,4 +84,47 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
         assert time.monotonic() < end
         time.sleep(0.05)
-    check(run, start(run))
+    succeed(start(run, *options))
+    found = omegas(check_trials(run, count))
+    assert found == {key: undisturbed[key] for key in found}
+    assert len(found) == count
+    assert len(look.lost()) >= 1
+
+
+def test_an_interrupted_search_goes_on_and_blames_nobody(
+    tmp_path: Path, undisturbed: dict[str, list[float]]
+) -> None:
+    run, count = tmp_path / "run", 4
+    options = ("--trials", str(count), "--workers", "2", "--no-train")
+    process = start(run, *options)
+    look = Look(run)
+    wait_for(look.in_the_middle, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert said.count("Stopping after this step") == 1
+    assert [trial for trial in look.counted() if trial.state == "running"] == []
+    succeed(start(run, *options))
+    found = omegas(check_trials(run, count))
+    assert found == {key: undisturbed[key] for key in found}
+    assert len(found) == count
+    assert look.lost() == []
+
+
+def test_one_of_two_commands_in_a_folder_is_killed(
+    tmp_path: Path, undisturbed: dict[str, list[float]]
+) -> None:
+    run, count = tmp_path / "run", 8
+    options = ("--trials", str(count), "--no-train")
+    first = start(run, *options)
+    second = start(run, *options)
+    look = Look(run)
+    wait_for(
+        lambda: len({t.owner for t in look.counted()}) == 2 and look.in_the_middle(), first, second
+    )
+    first.kill()
+    first.communicate()
+    succeed(second)
+    found = omegas(check_trials(run, count))
+    assert found == {key: undisturbed[key] for key in found}
+    assert len(found) == count
