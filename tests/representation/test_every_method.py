@@ -45,6 +45,7 @@ TINY = {
 # What a method's own table needs to be tiny too.
 OWN: dict[str, dict[str, Any]] = {
     "moco": {"moco.queue": 10, "moco.parts": 2},
+    "cacl": {"moco.queue": 10, "moco.parts": 2, "frames.gaps": [1]},
     "vader": {
         "views.height": 32,
         "views.width": 32,
