@@ -83,10 +83,17 @@ class Ledger:
         return None
 
     def _bury(self) -> None:
-        """Fail the running trials whose process is gone."""
+        """Fail the running trials whose process is gone.
+
+        One that runs under this worker's own name, which is looking for work, was left when the
+        storage was out of reach.
+        """
         for trial in self._running():
-            if is_gone(self.path, trial.user_attrs.get(OWNER, "")):
-                with suppress(UpdateFinishedTrialError):  # somebody else was faster
+            owner = trial.user_attrs.get(OWNER, "")
+            with suppress(UpdateFinishedTrialError):  # somebody else was faster
+                if owner == self.owner:
+                    Entry(self.study, trial._trial_id).stop()
+                elif is_gone(self.path, owner):
                     self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         optuna.storages.fail_stale_trials(self.study)
         for trial in self._running():

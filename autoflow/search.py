@@ -27,8 +27,8 @@ from autoflow.results import TrialResult, ranked, read_trials
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import Mixture, read_hyperparameters
 from autoflow.space import distributions, searched
-from autoflow.strategies import strategy_of
-from autoflow.study import digest, open_study
+from autoflow.strategies import Strategy, strategy_of
+from autoflow.study import digest, open_study, shown, wait_for_storage
 from autoflow.train import new_network, read_photographs, train_on_scenes
 from autoflow.trial import Bench, Start, run_trial
 from autoflow.trial_folder import TOP, TrialFolder, tidy
@@ -41,6 +41,7 @@ from selfflow.runs.store import read_model
 from selfflow.video import open_target
 
 BASE = "base.safetensors"
+MOST_OUTAGES = 100
 BASE_OF_STUDY = "base network"
 STUDY = "study.db"
 PAIRS = "pairs"  # of the study: what pairs.json is in a run folder
@@ -182,31 +183,37 @@ def work(
             the search is continued.
 
     Raises:
-        UserError: the storage is out of reach, or what a trial needs cannot be read or written.
+        UserError: the storage is out of reach for minutes, or what a trial needs cannot be read or
+            written.
     """
-    settings = bench.settings
-    ledger = Ledger(study, path, owner, distributions(bench.space), settings.trials)
-    strategy = strategy_of(settings, bench.space)
+    ledger = Ledger(study, path, owner, distributions(bench.space), bench.settings.trials)
+    strategy = strategy_of(bench.settings, bench.space)
+    for _ in range(MOST_OUTAGES):
+        try:
+            _work(ledger, strategy, bench, deadline)
+            return
+        except StorageInternalError as error:
+            wait_for_storage(study, error)
+    raise UserError(f"{shown(storage_of(bench.settings, path))} fails again and again")
+
+
+def _work(ledger: Ledger, strategy: Strategy, bench: Bench, deadline: float | None) -> None:
+    study, path = ledger.study, ledger.path
     pauses = _pauses()
-    try:
-        while not (is_past(deadline) or ledger.is_complete()):
-            late = deadline is not None and is_past(deadline - typical_seconds(read_trials(study)))
-            entry = ledger.take(None if late else strategy)
-            if entry is None and late:
-                return
-            if entry is None:
-                time.sleep(next(pauses))
-                continue
-            with leaving(entry):
-                start = _start(entry, path)
-                keep_pictures(entry, bench, path)
-            run_trial(entry, bench, start, deadline)
-            tidy(path, read_trials(study), settings)
-            pauses = _pauses()
-    except StorageInternalError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        where = storage_of(settings, path)
-        raise UserError(f"{where} is out of reach ({reason}); the same command goes on") from None
+    while not (is_past(deadline) or ledger.is_complete()):
+        late = deadline is not None and is_past(deadline - typical_seconds(read_trials(study)))
+        entry = ledger.take(None if late else strategy)
+        if entry is None and late:
+            return
+        if entry is None:
+            time.sleep(next(pauses))
+            continue
+        with leaving(entry):
+            start = _start(entry, path)
+            keep_pictures(entry, bench, path)
+        run_trial(entry, bench, start, deadline)
+        tidy(path, read_trials(study), bench.settings)
+        pauses = _pauses()
 
 
 def is_past(deadline: float | None) -> bool:

@@ -2,11 +2,23 @@
 
 import hashlib
 import json
+import random
+import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from selfflow.runs.errors import UserError
 
@@ -14,6 +26,9 @@ MADE_FOR = "made_for"
 # Seconds from one sign of life of a running trial to the next, and without any until it is taken
 # for dead: a storage that is restarted, or a machine that is busy, may take a minute.
 HEARTBEAT, GRACE = 20, 120
+# Seconds for which a storage may be out of reach, and from one look at it to the next.
+OUTAGE, PAUSE = 600, 4
+_MOST_WAITS = 10
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -83,7 +98,27 @@ def read_study(storage: str, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=_storage(storage))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{storage}: study {name} cannot be opened ({reason})") from None
+        raise UserError(f"{shown(storage)}: study {name} cannot be opened ({reason})") from None
+
+
+def wait_for_storage(study: optuna.Study, error: StorageInternalError) -> None:
+    """Return once the storage of a study answers again, as after the restart of a server.
+
+    Args:
+        study: whose storage.
+        error: how it failed.
+
+    Raises:
+        UserError: it does not within minutes.
+    """
+    end = time.monotonic() + OUTAGE
+    while time.monotonic() < end:
+        time.sleep(random.uniform(0.5, 1.5) * PAUSE)  # workers do not come back all at once
+        with suppress(StorageInternalError):
+            study.user_attrs  # noqa: B018 (asks the storage)
+            return
+    reason = str(error.__cause__ or error).strip().splitlines()[0]
+    raise UserError(f"the storage is out of reach ({reason}); the same command goes on") from None
 
 
 def digest(study: optuna.Study) -> str:
@@ -99,14 +134,40 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     else:
         # A server has some hundred connections for all workers, and may have been restarted.
         engine = {"pool_size": 1, "pool_pre_ping": True}
-    return optuna.storages.RDBStorage(
-        url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE
-    )
+
+    def connect() -> optuna.storages.RDBStorage:
+        return optuna.storages.RDBStorage(
+            url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+        )
+
+    for _ in range(_MOST_WAITS):
+        try:
+            return connect()
+        except SQLAlchemyError as error:
+            if not _is_being_made(error):
+                raise
+            time.sleep(random.uniform(0.1, 1.0))
+    return connect()
+
+
+def _is_being_made(error: SQLAlchemyError) -> bool:
+    """Return whether a storage could not be opened because others are making its tables now."""
+    if isinstance(error, IntegrityError | ProgrammingError):
+        return True
+    return isinstance(error, OperationalError) and "already exists" in str(error)
+
+
+def shown(storage: str) -> str:
+    """Return a storage URL as it may be read by others, without its password."""
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:
+        return storage
 
 
 def _not_opened(storage: str, error: Exception) -> UserError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(f"--storage {storage}: cannot be opened ({reason})")
+    return UserError(f"--storage {shown(storage)}: cannot be opened ({reason})")
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +90,24 @@ def complete(entry: Entry, omega: float = 1.0, rungs: Sequence[int] = (10,)) -> 
         course.append(measured(step, omega))
         entry.record(course)
     entry.end(Outcome(TrialState.COMPLETE, omega), 2.0)
+
+
+def run_side_by_side(studies: Sequence[optuna.Study], path: Path, wanted: int) -> None:
+    """Let a worker for each of the studies, which are one, take trials until there are enough.
+
+    Each has a run folder of its own, so that nothing but the study keeps them apart.
+    """
+
+    def work(index: int) -> None:
+        owner = f"worker-{index}"
+        ledger = ledger_of(studies[index], path / owner, owner, wanted)
+        while not ledger.is_complete():
+            entry = ledger.take(Counting())
+            if entry is not None:
+                complete(entry)
+
+    with ThreadPoolExecutor(len(studies)) as pool:
+        list(pool.map(work, range(len(studies))))
 
 
 def change(folder: Path, statement: str) -> int:

@@ -1,17 +1,26 @@
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 import pytest
-from books import Counting, change, complete, ledger_of, measured, new_study, rows, taken
+from books import (
+    Counting,
+    change,
+    complete,
+    ledger_of,
+    measured,
+    new_study,
+    rows,
+    run_side_by_side,
+    taken,
+)
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy import event
 
 from autoflow.entry import Outcome
-from autoflow.ledger import MOST_RETRIES, Ledger
+from autoflow.ledger import MOST_RETRIES
 from autoflow.owners import new_owner
 from autoflow.results import TrialResult, finished, read_trials
 from autoflow.strategies import Job
@@ -71,7 +80,7 @@ def test_a_job_that_somebody_else_takes_meanwhile_is_left_to_them(tmp_path: Path
 
 def test_what_was_begun_twice_counts_once(tmp_path: Path) -> None:
     study = new_study(tmp_path)
-    first, second = taken(ledger_of(study, tmp_path)), taken(ledger_of(study, tmp_path))
+    first, second = (taken(ledger_of(study, tmp_path, owner)) for owner in ("me", "other"))
     change(tmp_path, "update trial_user_attributes set value_json='\"count-0\"' where key='key'")
     study = new_study(tmp_path)
     assert [t.number for t in read_trials(study)] == [first.trial.number]
@@ -101,7 +110,8 @@ def test_a_trial_without_a_heartbeat_for_long_is_tried_again(tmp_path: Path) -> 
     lost = taken(ledger_of(study, tmp_path, "elsewhere.1.ab"))
     study._storage.record_heartbeat(lost.trial_id)
     ledger = ledger_of(study, tmp_path)
-    assert taken(ledger).trial.key == "count-1"
+    complete(taken(ledger))
+    assert [t.key for t in finished(study)] == ["count-1"]
     change(tmp_path, f"update trial_heartbeats set heartbeat = {HOUR_AGO}")
     assert taken(ledger).trial.key == "count-0"
 
@@ -112,11 +122,12 @@ def test_a_trial_whose_process_died_before_its_first_heartbeat_is_tried_again(
     study = new_study(tmp_path)
     taken(ledger_of(study, tmp_path, "elsewhere.1.ab"))
     ledger = ledger_of(study, tmp_path)
-    assert taken(ledger).trial.key == "count-1"
+    complete(taken(ledger))
     assert rows(tmp_path, "select * from trial_heartbeats") == []  # still too young
     start = f"strftime('%Y-%m-%d %H:%M:%f', 'now', 'localtime', '-{GRACE + 60} seconds')"
     change(tmp_path, f"update trials set datetime_start = {start} where number = 0")
-    assert taken(ledger).trial.key == "count-2"
+    complete(taken(ledger))
+    assert [t.key for t in finished(study)] == ["count-1", "count-2"]
     aged = change(tmp_path, f"update trial_heartbeats set heartbeat = {HOUR_AGO}")
     assert aged == 1  # lent to it
     assert taken(ledger).trial.key == "count-0"
@@ -165,9 +176,18 @@ def test_stopping_on_purpose_is_no_failed_attempt(tmp_path: Path) -> None:
     assert finished(study)[0].seconds == 2 * MOST_RETRIES + 2.0  # all sessions together
 
 
+def test_who_looks_for_work_has_none_left(tmp_path: Path) -> None:
+    """As after the storage was out of reach when a trial was to be stopped."""
+    study = new_study(tmp_path)
+    ledger = ledger_of(study, tmp_path)
+    left, again = taken(ledger), taken(ledger)
+    assert left.trial.number != again.trial.number
+    assert (again.trial.key, again.trial.retries) == (left.trial.key, 0)
+
+
 def test_no_more_trials_are_begun_than_are_wanted(tmp_path: Path) -> None:
     study, dead = new_study(tmp_path), new_owner()
-    first = taken(ledger_of(study, tmp_path, limit=2))
+    first = taken(ledger_of(study, tmp_path, "other", limit=2))
     taken(ledger_of(study, tmp_path, dead, limit=2))
     ledger = ledger_of(study, tmp_path, limit=2)
     assert ledger.take(Counting()) is None
@@ -184,35 +204,13 @@ def test_after_the_deadline_only_what_was_begun_is_gone_on_with(tmp_path: Path) 
     study = new_study(tmp_path)
     taken(ledger_of(study, tmp_path)).stop()
     assert ledger_of(study, tmp_path).take(None) is not None
-    assert ledger_of(study, tmp_path).take(None) is None
+    assert ledger_of(study, tmp_path, "other").take(None) is None
 
 
 def test_workers_that_take_trials_at_the_same_time_share_them(tmp_path: Path) -> None:
-    """Each in a folder of its own, so that nothing but the study keeps them apart."""
-    count, wanted = 3, 9
-    new_study(tmp_path)
-    errors: list[BaseException] = []
-
-    def work(ledger: Ledger) -> None:
-        try:
-            while not ledger.is_complete():
-                entry = ledger.take(Counting())
-                if entry is not None:
-                    complete(entry)
-        except BaseException as error:
-            errors.append(error)
-
-    ledgers = [
-        ledger_of(new_study(tmp_path), tmp_path / str(index), f"worker-{index}", wanted)
-        for index in range(count)
-    ]
-    threads = [threading.Thread(target=work, args=(ledger,)) for ledger in ledgers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    wanted = 9
     study = new_study(tmp_path)
+    run_side_by_side([new_study(tmp_path) for _ in range(3)], tmp_path, wanted)
     stored = study.get_trials()
     assert all(trial.state.is_finished() for trial in stored)
     ended = Counter(t.user_attrs["key"] for t in stored if t.state == TrialState.COMPLETE)

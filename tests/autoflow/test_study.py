@@ -1,9 +1,19 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 
-from autoflow.study import check_study, digest, open_study, read_study
+from autoflow import study as study_module
+from autoflow.study import (
+    check_study,
+    digest,
+    open_study,
+    read_study,
+    shown,
+    wait_for_storage,
+)
 from selfflow.runs.errors import UserError
 
 
@@ -64,3 +74,49 @@ def test_what_a_study_was_made_for_is_known_before_it_is_opened(tmp_path: Path) 
 
 def test_a_dashboard_is_told_what_the_values_are(tmp_path: Path) -> None:
     assert opened(tmp_path).metric_names == ["Ω"]
+
+
+@pytest.mark.slow
+def test_many_may_open_a_new_study_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        studies = list(pool.map(opened, [tmp_path] * 6))
+    assert {study._study_id for study in studies} == {1}
+
+
+def test_a_storage_that_is_out_of_reach_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, asked = opened(tmp_path), []
+    monkeypatch.setattr(study_module, "PAUSE", 0.001)
+    ask = study._storage.get_study_user_attrs
+
+    def sometimes(study_id: int) -> dict[str, object]:
+        asked.append(study_id)
+        if len(asked) < 3:
+            raise StorageInternalError
+        return ask(study_id)
+
+    monkeypatch.setattr(study._storage, "get_study_user_attrs", sometimes)
+    wait_for_storage(study, StorageInternalError("gone"))
+    assert len(asked) == 3
+    monkeypatch.setattr(study_module, "OUTAGE", 0)
+    with pytest.raises(UserError, match=r"out of reach \(gone\)"):
+        wait_for_storage(study, StorageInternalError("gone"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql+psycopg://me:secret@host/db", "postgresql+psycopg://me:***@host/db"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, expected: str) -> None:
+    assert shown(url) == expected
+
+
+def test_an_error_of_opening_names_no_password() -> None:
+    with pytest.raises(UserError) as failed:
+        open_study("postgresql+psycopg://me:secret@localhost:1/db", "s-af", made_for={})
+    assert "secret" not in str(failed.value)

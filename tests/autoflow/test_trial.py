@@ -8,9 +8,11 @@ import pytest
 import torch
 from books import new_study
 from known import moving_target, small_settings
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from torch import Tensor
 
+from autoflow import study as study_module
 from autoflow import trial as trial_module
 from autoflow.entry import Entry
 from autoflow.ledger import Ledger
@@ -242,6 +244,27 @@ def test_a_set_that_renders_nothing_fails_with_the_reason(
     place.run(place.take())
     (trial,) = place.trials()
     assert (trial.state, trial.reason) == ("failed", "textures: none has a weight")
+
+
+def test_a_worker_goes_on_after_its_storage_was_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, calls = Place(tmp_path), []
+    record = Entry.record
+
+    def sometimes(self: Entry, course: Any) -> None:
+        calls.append(self.trial.number)
+        if len(calls) == 2:
+            raise StorageInternalError("gone")
+        record(self, course)
+
+    monkeypatch.setattr(Entry, "record", sometimes)
+    monkeypatch.setattr(study_module, "PAUSE", 0.001)
+    work(place.study, place.bench, tmp_path, owner="me")
+    (trial,) = place.trials()
+    assert (trial.state, trial.retries) == ("complete", 0)
+    assert [m.step for m in trial.course] == [2, 4, 6]
+    assert calls == [0, 0, 1, 1]
 
 
 def population(path: Path, **values: Any) -> Place:
