@@ -23,7 +23,6 @@ from autoflow.report.tables import Row
 
 RANKS = ("best", "number 2", "number 3", "default")
 _STATES = (("pruned", GREY, "x"), ("complete", BLUE, "o"), ("running", LIGHT, "o"))
-HOUR = 3600.0
 DASHES = (0, (4, 3))
 
 
@@ -32,25 +31,21 @@ def course(rows: Sequence[Row], against: str = "trial") -> str:
 
     Args:
         rows: of `spending.course_rows`.
-        against: "trial", "steps" or "hours": what the horizontal axis shows.
+        against: "trial" or "steps": what the horizontal axis shows.
     """
-    labels = {
-        "trial": "trial",
-        "steps": "steps of training, all trials together",
-        "hours": "hours of the trials together",
-    }
+    label = "trial" if against == "trial" else "steps of training, all trials together"
 
     def draw(axes: Axes) -> None:
         measured = [row for row in rows if row["omega"] is not None]
         for state, color, marker in _STATES:
-            found = [(_x(r, against), r["omega"]) for r in measured if r["state"] == state]
+            found = [(r[against], r["omega"]) for r in measured if r["state"] == state]
             points(axes, found, color, marker=marker, label=state)
         _best_so_far(axes, rows, against)
         default = next((row for row in measured if row["default"]), None)
         if default is not None and default["step"] == rows[-1]["best_step"]:
             axes.axhline(default["omega"], color=INK, lw=1, ls=DASHES, label="default set")
         keep_in_view(axes, [row["omega"] for row in measured if row["state"] != "failed"])
-        axes.set_xlabel(labels[against])
+        axes.set_xlabel(label)
         axes.set_ylabel("Ω, last measurement")
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=against == "trial"))
         legend(axes, columns=4)
@@ -58,16 +53,12 @@ def course(rows: Sequence[Row], against: str = "trial") -> str:
     return svg(draw)
 
 
-def _x(row: Row, against: str) -> float:
-    return row["seconds"] / HOUR if against == "hours" else row[against]
-
-
 def _best_so_far(axes: Axes, rows: Sequence[Row], against: str) -> None:
     """Draw a step line for each fidelity: Ω after more steps is not lower than after fewer."""
     label: str | None = "best so far"
     for step in dict.fromkeys(row["best_step"] for row in rows if row["best_step"]):
         part = [row for row in rows if row["best_step"] == step]
-        x = [_x(row, against) for row in part]
+        x = [row[against] for row in part]
         axes.step(x, [r["best"] for r in part], where="post", color=ORANGE, lw=1.8, label=label)
         label = None
 

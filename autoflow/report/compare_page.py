@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from autoflow.report.changes import shown
-from autoflow.report.charts import DASHES, HOUR
+from autoflow.report.charts import DASHES
 from autoflow.report.comparison import Comparison
 from autoflow.report.drawing import BLUE, ORANGE, SIZE, legend, svg
 from autoflow.report.page import Figure, jpeg, render_page
@@ -16,6 +16,7 @@ from selfflow.runs.progress import format_duration
 
 _SHOWN_CHANGES, _SHOWN_IMPORTANCES = 14, 12
 _COLORS = (ORANGE, BLUE)
+_SECONDS = ", s"
 _SHARES = ("change", "share of the steps saved by pruning")
 
 
@@ -31,14 +32,7 @@ def render_comparison(found: Comparison, figures: Sequence[Figure] = ()) -> str:
         found=found,
         labels=(found.first.label, found.second.label),
         targets=list(dict.fromkeys(s.found.search.target for s in (found.first, found.second))),
-        facts=[
-            (
-                row["quantity"],
-                told(row["quantity"], row["first"]),
-                told(row["quantity"], row["second"]),
-            )
-            for row in found.tables["compare-facts"]
-        ],
+        facts=[_fact(row) for row in found.tables["compare-facts"]],
         charts=comparison_charts(found),
         changes=[_change(found, n) for n in range(min(_SHOWN_CHANGES, len(found.changes)))],
         figures=[(figure, jpeg(figure.picture)) for figure in figures],
@@ -53,7 +47,7 @@ def comparison_charts(found: Comparison) -> dict[str, str]:
     if rows:
         labels = (found.first.label, found.second.label)
         drawn["steps"] = courses(rows, labels, "steps", column)
-        drawn["hours"] = courses(rows, labels, "hours", column)
+        drawn["time"] = courses(rows, labels, "seconds", column)
     if found.tables["compare-importance"]:
         drawn["importance"] = importances(
             found.tables["compare-importance"][:_SHOWN_IMPORTANCES],
@@ -68,9 +62,13 @@ def courses(rows: Sequence[Row], labels: Sequence[str], against: str, column: st
     Args:
         rows: of the table `compare-course`.
         labels: of the searches.
-        against: "steps" or "hours".
+        against: "steps" or "seconds".
         column: "best", or "relative" to each search's own default set.
     """
+    scale, name = 1.0, "steps of training"
+    if against == "seconds":
+        longest = max(row[against] for row in rows)
+        scale, name = (3600.0, "hours") if longest > 7200 else (60.0, "minutes")
 
     def draw(axes: Axes) -> None:
         for label, color in zip(labels, _COLORS, strict=True):
@@ -78,14 +76,14 @@ def courses(rows: Sequence[Row], labels: Sequence[str], against: str, column: st
             mine = [row for row in rows if row["search"] == label]
             for step in dict.fromkeys(row["best_step"] for row in mine):
                 part = [row for row in mine if row["best_step"] == step]
-                x = [r["seconds"] / HOUR if against == "hours" else r["steps"] for r in part]
+                x = [row[against] / scale for row in part]
                 y = [row[column] for row in part]
                 axes.step(x, y, where="post", color=color, lw=1.8, label=named)
                 axes.plot(x[-1:], y[-1:], "o", color=color, ms=5)
                 named = None
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlabel("steps of training" if against == "steps" else "hours of all workers")
+        axes.set_xlabel(f"{name}, all workers together")
         axes.set_ylabel("best Ω so far" if column == "best" else "best Ω / Ω of the default set")
         legend(axes, columns=2)
 
@@ -122,9 +120,14 @@ def told(quantity: str, value: Any) -> str:
         return "–"
     if quantity in _SHARES:
         return f"{100 * value:.1f}\u00a0%".replace("-", "−")
-    if quantity.startswith("seconds"):
+    if quantity.endswith(_SECONDS):
         return format_duration(value)
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
+def _fact(row: Row) -> tuple[str, str, str]:
+    name = row["quantity"]
+    return name.removesuffix(_SECONDS), told(name, row["first"]), told(name, row["second"])
 
 
 def _change(found: Comparison, number: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def fact_rows(first: Side, second: Side, *, comparable: bool) -> list[Row]:
     if comparable and all(side.best for side in (first, second)):
         level = max(side.best.omega for side in (first, second) if side.best)
         for side, facts in zip((first, second), found, strict=True):
-            facts["steps to the worse best Ω"] = _steps_to(side, level)
+            facts["steps until the higher of the best Ω was reached"] = _steps_to(side, level)
     return [
         {"quantity": name, "first": found[0].get(name), "second": found[1].get(name)}
         for name in found[0]
@@ -193,7 +193,7 @@ def _facts(side: Side) -> dict[str, Any]:
         "steps of the base network": side.base_steps,
         "steps of all trials": sum(row["steps"] for row in spent),
         "share of the steps saved by pruning": saved_share(spent),
-        "seconds of all processes": found.seconds,
+        "time of all workers, s": found.seconds,
     }
 
 

@@ -104,6 +104,18 @@ class Findings:
         score = TOGETHER if self.search.metric == "s-af" else self.search.metric
         return next((r for r in rows if (r["step"], r["score"]) == (self.step, score)), None)
 
+    @property
+    def verdict(self) -> str | None:
+        """Whether Ω orders the sets as their errors do: "yes", "inconclusive", "opposite".
+
+        "inconclusive" where the interval of rho contains 0, None where no flow is known.
+        """
+        if self.trust is None:
+            return None
+        if self.trust["low"] > 0:
+            return "yes"
+        return "opposite" if self.trust["high"] < 0 else "inconclusive"
+
     def matters(self, name: str) -> bool:
         """Return whether Ω correlates with a hyperparameter more than chance would have it."""
         rows = self.tables["importance"]
@@ -128,6 +140,7 @@ class Findings:
             "compared_after_steps": self.step,
             "importance": self.tables["importance"],
             "agreement": self.tables["agreement"],
+            "omega_tells_errors": self.verdict,
             "rungs": self.tables["rungs"],
             "spending": spent,
             "saved_share": saved_share(spent),

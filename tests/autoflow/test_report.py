@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Page
 from studies import made_up_population, made_up_study, search_on
 
 from autoflow.report.findings import Findings, find
@@ -22,41 +22,28 @@ from selfflow.runs.run import to_json
 PICTURE = Figure("Samples", "What it renders.", np.zeros((8, 8, 3), np.uint8))
 
 
-class Page(HTMLParser):
-    """Checks that every element that is opened is closed, in order, and that links lead on."""
+def with_errors(trials: Sequence[TrialResult], sign: float) -> list[TrialResult]:
+    """The trials with errors that are Ω, up to the sign."""
+    return [
+        replace(t, course=tuple(replace(m, aepe=sign * m.omega) for m in t.course)) for t in trials
+    ]
 
-    VOID = frozenset({"meta", "img", "br", "wbr"})
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.names: set[str] = set()
-        self.links: list[str] = []
-        self.images: list[str] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.names.add(values.get("id") or "")
-        self.links += [values.get("href") or ""] * (tag == "a")
-        self.images += [values.get("src") or ""] * (tag == "img")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+def first_rung(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    return [replace(trial, state="pruned", course=trial.course[:1]) for trial in trials]
 
 
 STUDIES = {
     "many trials": search_on(made_up_study(60)),
-    "without labels": search_on(made_up_study(24, labelled=False)),
+    "without labels": search_on(made_up_study(24, labelled=False), space={}),
     "a population": search_on(made_up_population(4, 3), strategy="pbt"),
     "one trial": search_on(made_up_study(1), wanted=50),
     "none": search_on([], wanted=50),
     "running": search_on(
         [replace(t, state="running", course=t.course[:1]) for t in made_up_study(3)], wanted=50
     ),
+    "one order": search_on(first_rung(with_errors(made_up_study(7), 1)), space={}),
+    "opposite orders": search_on(first_rung(with_errors(made_up_study(7), -1)), space={}),
     "all failed": search_on(
         [replace(t, state="failed", course=(), reason="out of <memory>") for t in made_up_study(9)]
     ),
@@ -124,31 +111,34 @@ def test_the_report_says_what_was_found() -> None:
     assert f"{trust['rho']:.2f} [{trust['low']:.2f}, {trust['high']:.2f}]".replace("-", "−") in page
 
 
-def with_errors(trials: Sequence[TrialResult], sign: float) -> list[TrialResult]:
-    """The trials with errors that are Ω, up to the sign."""
-    return [
-        replace(t, course=tuple(replace(m, aepe=sign * m.omega) for m in t.course)) for t in trials
-    ]
-
-
 @pytest.mark.parametrize(
     ("trials", "said"),
     [
-        (with_errors(made_up_study(12), 1), "Ω tells better sets from worse ones here"),
-        (with_errors(made_up_study(12), -1), "Ω misleads here"),
-        (made_up_study(5), "Inconclusive:</b> the interval contains 0"),
+        (with_errors(made_up_study(12), 1), "yes"),
+        (with_errors(made_up_study(12), -1), "opposite"),
+        (made_up_study(5), "inconclusive"),
+        (made_up_study(12, labelled=False), None),
     ],
 )
-def test_the_verdict_on_omega_follows_the_interval(trials: list[TrialResult], said: str) -> None:
-    assert said in render_report(find(search_on(trials)))
+def test_the_verdict_on_omega_follows_the_interval(
+    trials: Sequence[TrialResult], said: str | None
+) -> None:
+    assert find(search_on(trials)).verdict == said
+
+
+def test_the_verdict_is_on_the_page() -> None:
+    assert findings("one order").verdict == "yes"
+    assert "Ω tells better sets from worse ones here" in page_of("one order")
+    assert "Ω misleads here" in page_of("opposite orders")
+    assert "Inconclusive:</b> the interval contains 0" in page_of("running")
 
 
 def test_a_search_for_the_least_error_does_not_claim_to_be_without_labels() -> None:
     trials = [
         replace(t, course=tuple(replace(m, omega=m.aepe) for m in t.course))
-        for t in made_up_study(12)
+        for t in made_up_study(4)
     ]
-    found = find(search_on(trials, metric="aepe"))
+    found = find(search_on(trials, metric="aepe", space={}))
     page = render_report(found)
     assert found.trust is None
     assert "which the search did not see" not in page

@@ -58,8 +58,8 @@ def test_every_measurement_gets_the_weighted_sum_of_its_own_terms() -> None:
 
 def shifted(count: int, weights=ONLY_SMOOTH):
     trials = made_up_study(count)
-    old = find(search_on(trials))
-    new = find(search_on(reweighted(trials, weights), weights=weights))
+    old = find(search_on(trials, space={}))
+    new = find(search_on(reweighted(trials, weights), weights=weights, space={}))
     return old, new, shift(old, new, formula(WEIGHTS))
 
 
@@ -100,7 +100,7 @@ def test_pruned_trials_that_would_have_been_ahead_are_named() -> None:
 
 
 def test_the_page_says_what_the_other_weights_change() -> None:
-    _, new, changed = shifted(30)
+    _, new, changed = shifted(12)
     page = render_report(new, shift=changed)
     assert "Ranked again with other weights: Ω = 1 smoothness." in page
     assert f"The best set is now that of trial {changed.best_after.number}" in page
