@@ -14,9 +14,7 @@ from autoflow.results import (
     REASON,
     SECONDS,
     STOPPED,
-    TrialResult,
     read_trial,
-    read_trials,
 )
 
 
@@ -78,11 +76,6 @@ class Entry:
         self._storage.set_trial_user_attr(self.trial_id, SECONDS, self.trial.seconds + seconds)
         self._storage.set_trial_user_attr(self.trial_id, STOPPED, True)
         self._storage.set_trial_state_values(self.trial_id, TrialState.FAIL)
-
-    def result(self) -> TrialResult | None:
-        """Return what became of it; None if it was cut off."""
-        trials = read_trials(self.study)
-        return next((t for t in trials if t.number == self.trial.number), None)
 
 
 @contextmanager
