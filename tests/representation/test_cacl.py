@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ SMALL = {
     "moco.queue": 10,
     "moco.parts": 1,
 }
+RECIPE = Path(__file__).parents[2] / "configs" / "pretrain" / "cacl.toml"
 HEADS = ("global", "pixel", "cycle")
 
 
@@ -73,6 +75,13 @@ def in_double(method: CACL, batch: RolledPair) -> RolledPair:
         module.double()
     view1, view2 = (replace(v, images=v.images.double()) for v in (batch.view1, batch.view2))
     return replace(batch, view1=view1, view2=view2)
+
+
+def test_the_published_recipe_is_the_defaults_for_16_gpus():
+    recipe = load(CACL.Settings, file=RECIPE)
+    assert recipe.moco == CACL.Settings().moco
+    assert recipe.frames.batch_size * recipe.loop.accumulate == 16 * 32
+    assert recipe.frames.gaps == (8,)
 
 
 def cells_of(network: nn.ModuleDict, images: Tensor, shifts: Tensor) -> dict[str, Tensor]:
