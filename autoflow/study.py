@@ -137,7 +137,10 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
     def connect() -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(
-            url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+            _with_driver(url),
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
         )
 
     for _ in range(_MOST_WAITS):
@@ -148,6 +151,12 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
                 raise
             time.sleep(random.uniform(0.1, 1.0))
     return connect()
+
+
+def _with_driver(url: str) -> str:
+    """Return a URL that names the driver that comes with the extra `postgresql`."""
+    known = "postgresql://"
+    return f"postgresql+psycopg://{url.removeprefix(known)}" if url.startswith(known) else url
 
 
 def _is_being_made(error: SQLAlchemyError) -> bool:
@@ -167,6 +176,8 @@ def shown(storage: str) -> str:
 
 def _not_opened(storage: str, error: Exception) -> UserError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, ImportError):
+        reason = "its driver is not installed; PostgreSQL's is: pip install 'selfflow[postgresql]'"
     return UserError(f"--storage {shown(storage)}: cannot be opened ({reason})")
 
 

@@ -49,7 +49,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"postgresql+psycopg://search@/postgres?host={self.folder}"
+        return f"postgresql://search@/postgres?host={self.folder}"
 
     def execute(self, program: str, *arguments: str | Path) -> None:
         command = [str(find(program)), *map(str, arguments)]

@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,3 +121,10 @@ def test_an_error_of_opening_names_no_password() -> None:
     with pytest.raises(UserError) as failed:
         open_study("postgresql+psycopg://me:secret@localhost:1/db", "s-af", made_for={})
     assert "secret" not in str(failed.value)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for url in ("postgresql://me@host/db", "postgresql+psycopg://me@host/db"):
+        with pytest.raises(UserError, match=r"pip install 'selfflow\[postgresql\]'"):
+            open_study(url, "s-af", made_for={})
