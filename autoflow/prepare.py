@@ -13,11 +13,11 @@ from autoflow.study import check_study, read_study
 from autoflow.trial import Bench
 from selfflow.runs.errors import UserError
 from selfflow.runs.lock import locked
-from selfflow.runs.run import MAY_DIFFER, Run, check_free
+from selfflow.runs.run import MAY_DIFFER, Run, check_run
 from selfflow.video import open_target
 
 LOCK = ".prepare.lock"
-_ALSO_MAY_DIFFER = {"data_root", "pictures", "keep"}
+_MAY_DIFFER = MAY_DIFFER | {"data_root", "pictures", "keep"}
 
 
 def prepare(
@@ -42,15 +42,15 @@ def prepare(
     Raises:
         UserError: the folder or the study was made for something else, or the time is over.
     """
-    if not (path / "environment.json").exists():
-        check_free(path)
+    check_run(path, "search", settings, _MAY_DIFFER)
     waiting = f"{path}: another process prepares the search; this one waits."
     end = None if budget is None else budget.end
     with locked(path / LOCK, waiting, until=end) as held:
         if not held:
             raise UserError(f"{path}: the budget is over before the search is prepared")
+        check_run(path, "search", settings, _MAY_DIFFER)
         known = _purpose_of_study(settings, path)
-        Run.open(path, "search", settings, may_differ=MAY_DIFFER | _ALSO_MAY_DIFFER)
+        Run.open(path, "search", settings, may_differ=_MAY_DIFFER)
         if known and not (path / "pairs.json").exists():
             _take_pairs(settings, path)
         bench = open_bench(settings, path, device)

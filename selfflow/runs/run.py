@@ -38,6 +38,7 @@ MAY_DIFFER = frozenset(
         "workers",
     }
 )
+_RECORD = "environment.json"
 
 
 def home() -> Path:
@@ -195,34 +196,46 @@ class Run:
         self.close()
 
 
+def check_run(
+    path: Path,
+    kind: str,
+    config: Config,
+    may_differ: Collection[str] = MAY_DIFFER,
+    prefix: str = "",
+) -> None:
+    """Raise the UserError that `Run.open` would raise for this folder; write nothing."""
+    if not (path / _RECORD).exists():
+        _check_free(path)
+        return
+    known = read_table(path / _RECORD).get("kind")
+    if known != kind:
+        raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
+    check_settings(path, config, may_differ, prefix)
+
+
 def _prepare(
     path: Path, kind: str, config: Config, may_differ: Collection[str], prefix: str
 ) -> None:
     """Check and describe a run folder; errors as `Run.open`'s."""
-    text = to_toml(config)
-    record_path = path / "environment.json"
-    if record_path.exists():
-        known = read_table(record_path).get("kind")
-        if known != kind:
-            raise UserError(f"{path} holds a {known} run, not a {kind} run; choose another --out")
-        check_settings(path, config, may_differ, prefix)
+    check_run(path, kind, config, may_differ, prefix)
+    if (path / _RECORD).exists():
         for left in path.glob(".*-checkpoint.pt"):  # of a session killed while it wrote
             left.unlink()
-        record = read_table(record_path)
+        record = read_table(path / _RECORD)
         record["continued"] = [*record.get("continued", []), now()]
     else:
-        check_free(path)
         record = environment(kind, getattr(config, "seed", None))
-    write_text(path / "config.toml", text)
-    write_text(record_path, to_json(record))
+    write_text(path / "config.toml", to_toml(config))
+    write_text(path / _RECORD, to_json(record))
 
 
-def check_free(path: Path) -> None:
-    """Raise UserError unless a new run can be made in the folder `path`; there need be none."""
+def _check_free(path: Path) -> None:
     try:
         found = [each.name for each in path.iterdir()] if path.exists() else []
-        # A run that was killed while it was being made has left no more than config.toml.
-        if any(name != "config.toml" and not name.startswith(".") for name in found):
+        # A run that was killed while it was being made has left no more than config.toml; another
+        # process may just be making one.
+        made = _RECORD in found
+        if not made and any(name != "config.toml" and name[0] != "." for name in found):
             raise UserError(f"{path} is neither empty nor a run; choose another --out")
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror}") from error

@@ -53,13 +53,17 @@ def test_a_second_command_with_other_settings_is_refused(tmp_path: Path) -> None
 
 
 def test_a_budget_ends_the_command_in_time_and_the_search_goes_on(tmp_path: Path) -> None:
-    """The machine may be busy: the command has its budget, and what starting Python takes."""
-    run, budget = tmp_path / "run", 90.0
-    options = ("--trials", "1000", "--workers", "2", "--budget", f"{budget}s")
+    run = tmp_path / "run"
+    began = time.monotonic()
+    succeed(start(tmp_path / "short", "--trials", "1", "--workers", "2", "--no-train"))
+    short = time.monotonic() - began  # how fast this machine is at the moment
+    budget = 60 + 3 * short
+    options = ("--trials", "1000", "--workers", "2", "--budget", f"{budget:.0f}s")
     options += ("--steps", "100000", "--set", "final_start='scratch'")
     began = time.monotonic()
     first = json.loads(succeed(start(run, *options)))
-    assert time.monotonic() - began < budget + 60
+    # Python starts before the budget does, and a busy machine is not equally busy all the time.
+    assert time.monotonic() - began < budget + short
     assert 1 <= first["trials"] < 1000
     steps = json.loads((run / "train" / "results.json").read_text())["steps"]
     assert 1 <= steps < 100_000
@@ -69,5 +73,5 @@ def test_a_budget_ends_the_command_in_time_and_the_search_goes_on(tmp_path: Path
     assert second["trials"] > first["trials"]
     # What was cut off at the end of the first was gone on with.
     keys = [trial.key for trial in look.counted()]
-    assert len(keys) == len(set(keys)) >= second["trials"]
+    assert len(keys) == len(set(keys)) == second["trials"]
     assert look.lost() == []

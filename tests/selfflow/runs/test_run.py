@@ -14,6 +14,7 @@ from selfflow.runs.errors import UserError
 from selfflow.runs.run import (
     Run,
     atomic_write,
+    check_run,
     default_run_path,
     home,
     read_json,
@@ -49,6 +50,24 @@ def test_a_new_run_says_what_it_is_and_what_it_ran_on(tmp_path: Path) -> None:
     assert environment["versions"]["selfflow"]
     assert environment["versions"]["python"].startswith("3.")
     time.strptime(environment["started"], "%Y-%m-%dT%H:%M:%S%z")
+
+
+def test_a_folder_can_be_checked_without_being_touched(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    check_run(path, "train", Settings())
+    assert not path.exists()
+    Run.open(path, "train", Settings())
+    before = [(each, each.read_text()) for each in path.iterdir()]
+    check_run(path, "train", Settings())
+    check_run(path, "train", Settings(seed=8), may_differ={"seed"})
+    with pytest.raises(UserError, match="seed = 7, now it is 8"):
+        check_run(path, "train", Settings(seed=8))
+    with pytest.raises(UserError, match="holds a train run, not a search run"):
+        check_run(path, "search", Settings())
+    assert [(each, each.read_text()) for each in path.iterdir()] == before
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(UserError, match="neither empty nor a run"):
+        check_run(tmp_path, "train", Settings())
 
 
 def test_the_same_configuration_continues(tmp_path: Path) -> None:
