@@ -89,7 +89,6 @@ class VADeR(Method):
     device_defaults: ClassVar = {
         "cpu": {
             "frames.batch_size": 16,
-            "optimizer.learning_rate": 0.03,
             "optimizer.warmup": 20,
             "moco.momentum": 0.99,
             "moco.queue": 4096,
