@@ -40,7 +40,9 @@ def test_quick_recipes_are_what_a_cpu_does_by_itself(name: str):
     assert quick == load(method.Settings, values={"method": name}, defaults=defaults)
 
 
-@pytest.mark.parametrize("name", ["byol", "simclr", "moco", "vader", "cacl", "multisiam", "multisiam-moco"])
+@pytest.mark.parametrize(
+    "name", ["byol", "simclr", "moco", "vader", "cacl", "multisiam", "multisiam-moco"]
+)
 def test_published_recipes_are_the_defaults_but_for_the_data(name: str):
     recipe, defaults = published(name)
     data = {"method", "frames", "optimizer", "loop"}
