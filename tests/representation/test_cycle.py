@@ -101,9 +101,11 @@ def test_the_soft_cycle_to_itself_is_the_hard_one_and_a_perfect_one_costs_nothin
 
 
 def test_low_temperatures_stay_finite_under_autocast():
-    own = cells(1, 5).float().requires_grad_()
+    """The second cell is never come back to: e^-200 is zero in float32."""
+    own = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], requires_grad=True)
+    others = own.detach()[:, :1].expand(1, 2, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        returns = cycle(own, -own.detach(), cells(3).float(), 0.01)
+        returns = cycle(own, others, None, 0.01)
         loss = cycle_loss(returns)
     assert returns.dtype == torch.float32
     assert loss.isfinite().all()
