@@ -58,6 +58,7 @@ def test_published_batches_rates_and_lengths():
         ("byol", imagenet, 1, 4096, 3.2, 1000, 10),
         ("simclr", imagenet, 32, 4096, 4.8, 100, 10),
         ("moco", imagenet, 1, 256, 0.03, 200, 0),
+        ("vader", imagenet, 1, 128, 3e-3, 600, 0),
         ("multisiam", waymo, 1, 1024, 4.0, 325, 10),
         ("multisiam-moco", waymo, 1, 256, 0.03, 325, 0),
     ):
