@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,12 @@ def test_a_trial_that_is_stopped_after_every_step_ends_as_one_that_is_not(
     assert place.trials()[0].retries == 0
 
 
-@pytest.mark.parametrize("step", [1, 5])
+@pytest.mark.parametrize(("step", "again"), [(1, 1), (5, 5), (5, 1)])
 def test_a_trial_whose_process_is_killed_goes_on_from_its_last_rung(
-    tmp_path: Path, whole: Place, step: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Place, step: int, again: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Or from its beginning, where its folder is on another machine; it is not measured again."""
+
     class Killed(BaseException):
         pass
 
@@ -153,9 +156,13 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_last_rung(
         with pytest.raises(Killed):
             place.run(entry)
     (tmp_path / "workers" / f"{dead}.lock").touch()
+    if again < step:
+        shutil.rmtree(tmp_path / "trials")
     entry = place.take()
+    measurements = len(entry.trial.course)
     place.run(entry)
-    assert seen == [*range(1, step + 1), *range(step, STEPS + 1)]  # a rung is just behind it
+    assert seen == [*range(1, step + 1), *range(again, STEPS + 1)]
+    assert measurements == (step - 1) // 2
     assert_same(whole, place)
     assert place.trials()[0].retries == 1
 
