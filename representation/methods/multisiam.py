@@ -201,7 +201,7 @@ class MultiSiam(Method):
         if alignment == "none":
             return online, target
         offsets = offset_map(view, other, encoder, normalised=alignment == "offset")
-        return torch.cat((online, offsets.to(online.dtype)), 1), target
+        return torch.cat((online, offsets), 1), target
 
     def after_step(self, step: int) -> None:
         """Let the target follow the online network, after the optimiser's step."""

@@ -109,10 +109,12 @@ def test_more_iterations_fit_no_worse():
     assert (fits[-1] < fits[0]).all()
 
 
-def test_points_that_are_all_the_same_make_one_cluster():
-    found = kmeans(torch.ones(1, 6, 3), 3)
+@pytest.mark.parametrize("metric", METRICS)
+def test_clusters_without_points_stay_where_they_are(metric: Metric):
+    same = torch.full((1, 6, 4), 0.5)  # of unit length
+    found = kmeans(same, 3, metric=metric)
     assert len(found.labels.unique()) == 1
-    assert found.centroids.isfinite().all()
+    torch.testing.assert_close(found.centroids, same[:, :3])
 
 
 def test_long_vectors_far_from_the_origin_keep_their_small_distances():
