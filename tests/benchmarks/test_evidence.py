@@ -143,7 +143,8 @@ def test_all_four_parts_stopped_and_gone_on_with(tmp_path):
     assert (whole / "evidence.md").read_text() in done.output
 
     stopped = command(parts, "--budget", "1s")
-    assert "Not finished" in stopped.output
+    # On a busy machine not even the first training is done by then.
+    assert "Not finished" in stopped.output or "nothing is measured yet" in stopped.output
     for file in (whole / "trainings").glob("*.json"):
         copy = parts / "trainings" / file.name
         copy.parent.mkdir(exist_ok=True)
