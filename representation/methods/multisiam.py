@@ -168,7 +168,7 @@ class MultiSiam(Method):
             "loss": weight * image + (1 - weight) * cells,
             "image": image,
             "cells": cells,
-            "spread": spread(torch.cat([cells for _, cells in target])),
+            "spread": spread(torch.cat([projected for _, projected in target])),
             "valid": shared.mean(),
         }
 
