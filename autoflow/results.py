@@ -1,5 +1,6 @@
 """What a study found, read back: its trials, and their order."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,12 @@ def read_trial(trial: FrozenTrial) -> TrialResult:
         retries=attributes.get(RETRIES, 0),
         owner=attributes.get(OWNER, ""),
     )
+
+
+def typical_seconds(trials: Sequence[TrialResult]) -> float:
+    """Return how long a trial takes that is not given up, as a rule; 0 before one is complete."""
+    taken = [trial.seconds for trial in trials if trial.state == "complete"]
+    return statistics.median(taken) if taken else 0.0
 
 
 def ranked(trials: Sequence[TrialResult]) -> list[TrialResult]:

@@ -16,14 +16,13 @@ from optuna.exceptions import StorageInternalError
 from torch import Tensor
 
 from autoflow.artifacts import keep_pictures
-from autoflow.budget import typical_seconds
 from autoflow.entry import Entry, leaving
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.ledger import Ledger
 from autoflow.objective import check_metric, measure_target
 from autoflow.pairs import choose_pairs, read_pairs, write_pairs
 from autoflow.report.tables import to_csv, trial_rows
-from autoflow.results import TrialResult, ranked, read_trials
+from autoflow.results import TrialResult, ranked, read_trials, typical_seconds
 from autoflow.search_settings import RANDOM, SearchSettings
 from autoflow.sets import Mixture, read_hyperparameters
 from autoflow.space import distributions, searched

@@ -1,22 +1,20 @@
 """A search from beginning to end."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import torch
 
-from autoflow.budget import REPORT, Budget
+from autoflow.budget import Budget, Timetable
 from autoflow.calibration import settle, with_weights
 from autoflow.conclusion import Conclusion, conclude
-from autoflow.final import FOLDER, TimeLeft, train_final
+from autoflow.final import FOLDER, train_final
 from autoflow.owners import new_owner, registered
 from autoflow.prepare import prepare
 from autoflow.results import TrialResult, finished, ranked
 from autoflow.search import open_trials, work, write_results
 from autoflow.search_settings import SearchSettings
-from autoflow.train import measure_cost
 from autoflow.trial import Bench
 from autoflow.watching import watched
 from autoflow.workers import Workers
@@ -26,27 +24,6 @@ from selfflow.runs.progress import format_duration
 from selfflow.runs.run import read_table
 
 LOCK = ".conclude.lock"
-
-
-@dataclass(frozen=True)
-class TimeForEnding:
-    """What is known of the time when the trials have ended.
-
-    Attributes:
-        began: `time.time()` at which this process began.
-        end: at which the training is to end; None: no budget.
-        step: seconds that a step of it takes.
-    """
-
-    began: float
-    end: float | None
-    step: float | None
-
-    def left(self) -> TimeLeft | None:
-        """Return what the training may take, now."""
-        if self.end is None or self.step is None:
-            return None
-        return TimeLeft(self.end - time.time(), self.step)
 
 
 def run_search(
@@ -74,21 +51,17 @@ def run_search(
     budget = Budget.starting(began if begun is None else begun, settings.budget)
     base = settings.trial.start == "shared" or (train and settings.final_start == "shared")
     bench = prepare(settings, path, device, base=base, budget=budget)
-    if budget is not None and train and step is None:
-        step = measure_cost([bench.start], settings.training, device).seconds
     study = open_trials(settings, bench, path)
-    training = settings.final.steps * (step or 0.0) * train
-    deadline = None if budget is None else budget.keeping(REPORT + training)
-    _run_trials(study, bench, path, deadline)
+    times = None if budget is None else Timetable.of(budget, bench, train=train, step=step)
+    _run_trials(study, bench, path, None if times is None else times.trials)
     bench = with_weights(bench, study)
     trials = finished(study)
-    if budget is not None and not ranked(trials):
+    if times is not None and not ranked(trials):
         length = format_duration(settings.budget or 0.0)
         raise UserError(
             f"{path}: no trial is complete after --budget {length}; the same command goes on"
         )
-    end = None if budget is None else budget.end - REPORT
-    return _conclude(path, bench, trials, TimeForEnding(began, end, step), train=train)
+    return _conclude(path, bench, trials, began, times, train=train)
 
 
 def _run_trials(study: optuna.Study, bench: Bench, path: Path, deadline: float | None) -> None:
@@ -106,19 +79,24 @@ def _run_trials(study: optuna.Study, bench: Bench, path: Path, deadline: float |
 
 
 def _conclude(
-    path: Path, bench: Bench, trials: list[TrialResult], time_for: TimeForEnding, *, train: bool
+    path: Path,
+    bench: Bench,
+    trials: list[TrialResult],
+    began: float,
+    times: Timetable | None,
+    *,
+    train: bool,
 ) -> Conclusion:
-    """Train the network and write the report, unless another process of this folder just did."""
-    settings = bench.settings
+    """Train the network and write the report, unless another process has since this one began."""
+    steps = bench.settings.final.steps if train else 0
     waiting = f"{path}: another process ends the search; this one waits for its results."
-    with locked(path / LOCK, waiting, until=time_for.end) as held:
-        if _written_since(time_for.began, path, len(trials)) and not (
-            train and _steps_trained(path) < settings.final.steps
-        ):
+    with locked(path / LOCK, waiting, until=None if times is None else times.training) as held:
+        if _written_since(began, path, len(trials)) and _steps_trained(path) >= steps:
             return Conclusion(read_table(path / "results.json"), path / "report.html")
         write_results(path, bench, trials)
         if train and held:
-            train_final(settings, path, bench.device, time_for.left())
+            left = None if times is None else times.left()
+            train_final(bench.settings, path, bench.device, left)
         return conclude(path, bench, trials)
 
 

@@ -104,20 +104,17 @@ def test_a_training_that_others_had_no_time_to_end_is_gone_on_with(
 def test_a_budget_keeps_time_for_the_training_and_the_report(
     tmp_path: Path, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deadlines: list[float | None] = []
+    deadlines: list[float] = []
     monkeypatch.setattr(search_run, "work", lambda *_, deadline, **__: deadlines.append(deadline))
-    trials_take(0.1, monkeypatch)
     hour = replace_values(SETTINGS, {"budget": 3600.0, "final.steps": 100})
     begun = time.time() - 100.0
     with pytest.raises(UserError, match="no trial is complete after --budget 1h 00m"):
         run_search(hour, tmp_path / "run", CPU, begun=begun, step=2.0)
-    assert deadlines == [pytest.approx(begun + 3600 - 200 - REPORT)]
     with pytest.raises(UserError, match="no trial is complete"):
-        run_search(hour, tmp_path / "run", CPU, begun=begun, step=1000.0)
-    assert deadlines[1] == pytest.approx(begun + 100 + 3500 / 2, abs=30)  # half of what was left
-    with pytest.raises(UserError, match="no trial is complete"):
-        run_search(hour, tmp_path / "run", CPU, begun=begun, train=False)
-    assert deadlines[2] == pytest.approx(begun + 3600 - REPORT)
+        run_search(hour, tmp_path / "run", CPU, begun=begun, train=False, step=2.0)
+    with_training, without = (deadline - begun for deadline in deadlines)
+    assert 3600 - 200 - REPORT - 30 < with_training < 3600 - 200 - REPORT
+    assert 3600 - REPORT - 30 < without < 3600 - REPORT
 
 
 def test_the_training_is_given_what_the_trials_have_left(
@@ -129,7 +126,7 @@ def test_the_training_is_given_what_the_trials_have_left(
     (left,) = ending.trained
     assert left is not None
     assert left.step == 2.0
-    assert 3500 - REPORT < left.seconds <= 3600 - REPORT
+    assert 3500 - REPORT < left.seconds < 3600 - REPORT
     run_search(SETTINGS, tmp_path / "run", CPU)
     assert ending.trained[1] is None
 
