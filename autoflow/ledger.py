@@ -29,6 +29,7 @@ from autoflow.results import (
     REASON,
     RETRIES,
     STOPPED,
+    WITHDRAWN,
     counted,
     is_cut_off,
     read_trial,
@@ -120,7 +121,7 @@ class Ledger:
         keys = {trial.user_attrs.get(KEY) for trial in known}
         for trial in trials:
             key = trial.user_attrs.get(KEY)
-            if key and is_cut_off(trial) and key not in keys:
+            if key not in keys and key not in (None, WITHDRAWN) and is_cut_off(trial):
                 return self._again([t for t in trials if t.user_attrs.get(KEY) == key])
         if strategy is None or len(known) >= self.limit:
             return None
@@ -161,5 +162,6 @@ class Ledger:
         """Return whether a trial is the one of its key that counts; else withdraw it."""
         if any(t._trial_id == trial_id for t in counted(self.study.get_trials(deepcopy=False))):
             return True
-        Entry(self.study, trial_id).stop()
+        self._storage.set_trial_user_attr(trial_id, KEY, WITHDRAWN)
+        self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         return False

@@ -21,6 +21,8 @@ RETRIES = "retries"
 OWNER = "owner"
 STOPPED = "stopped"
 
+WITHDRAWN = ""  # the key of a trial whose own was somebody else's already
+
 # The jobs that are the default set, trained from the search's own start.
 DEFAULT_KEYS = ("start-0", "member-0-generation-0")
 
@@ -89,15 +91,16 @@ def finished(study: optuna.Study) -> list[TrialResult]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that count, in order: one a key, and none that was cut off.
+    """Return the trials that count, in order: one a key, and none that was cut off or withdrawn.
 
     Of several with one key, which two workers began at the same moment, it is one that has ended,
     else the first.
     """
     chosen: dict[str | int, FrozenTrial] = {}
     for trial in sorted(trials, key=lambda t: (not t.state.is_finished(), t.number)):
-        if trial.state != TrialState.WAITING and not is_cut_off(trial):
-            chosen.setdefault(trial.user_attrs.get(KEY, trial.number), trial)
+        key = trial.user_attrs.get(KEY, trial.number)
+        if key != WITHDRAWN and trial.state != TrialState.WAITING and not is_cut_off(trial):
+            chosen.setdefault(key, trial)
     return sorted(chosen.values(), key=lambda trial: trial.number)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from autoflow.entry import Outcome
 from autoflow.ledger import MOST_RETRIES
 from autoflow.owners import new_owner
-from autoflow.results import TrialResult, finished, read_trials
+from autoflow.results import WITHDRAWN, TrialResult, finished, read_trials
 from autoflow.strategies import Job
 from autoflow.study import GRACE
 
@@ -75,7 +75,7 @@ def test_a_job_that_somebody_else_takes_meanwhile_is_left_to_them(tmp_path: Path
         ("count-1", "me"),
     ]
     withdrawn = mine.get_trials()[1]
-    assert (withdrawn.state, withdrawn.user_attrs["key"]) == (TrialState.FAIL, "count-0")
+    assert (withdrawn.state, withdrawn.user_attrs["key"]) == (TrialState.FAIL, WITHDRAWN)
 
 
 def test_what_was_begun_twice_counts_once(tmp_path: Path) -> None:
@@ -88,6 +88,16 @@ def test_what_was_begun_twice_counts_once(tmp_path: Path) -> None:
     assert [(t.number, t.state) for t in read_trials(study)] == [(1, "complete")]
     complete(first, 1.0)
     assert [(t.number, t.omega) for t in finished(study)] == [(0, 1.0)]
+
+
+def test_a_withdrawn_trial_never_counts_nor_is_tried_again(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    entry = taken(ledger_of(study, tmp_path, "other"))
+    study._storage.set_trial_user_attr(entry.trial_id, "key", WITHDRAWN)
+    assert read_trials(study) == []  # nor between the two commits of withdrawing
+    study.tell(entry.trial.number, state=TrialState.FAIL)
+    again = taken(ledger_of(study, tmp_path))
+    assert (again.trial.key, again.trial.retries) == ("count-0", 0)
 
 
 def test_a_killed_worker_of_this_machine_is_found_at_once(tmp_path: Path) -> None:
