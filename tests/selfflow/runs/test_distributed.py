@@ -127,6 +127,7 @@ def lose(environment: dict[str, str]) -> None:
 
     def wait() -> None:
         with process_group():
+            all_reduce_sum(torch.ones(1))  # both have joined
             if rank() == 0:
                 os._exit(3)
             all_reduce_sum(torch.ones(1))
@@ -156,6 +157,7 @@ def work(environment: dict[str, str], folder: Path) -> None:
         stopped.interrupted = frozenset({2} if rank() else ())
         with pytest.raises(KeyboardInterrupt):
             train(stopped, folder / "stopped", steps=6, accumulate=2, ema=0.5)
+        all_reduce_sum(torch.ones(1))  # process 0 has written it
         checkpoint = Run(folder / "stopped").load_checkpoint()
         assert checkpoint is not None
         assert checkpoint["result"]["steps"] == 3
