@@ -16,6 +16,7 @@ from selfflow.frames import (
     pairs_from_json,
     spread,
 )
+from selfflow.known_motion import SHIFTS, forgotten, shift_errors
 from selfflow.losses import masked_mean_each
 from selfflow.metrics import endpoint_error
 from selfflow.objective import TERMS, ObjectiveSettings, evaluating, measure
@@ -88,14 +89,18 @@ class Training:
         before = measured_before(run, lambda: self._measure(cache, held_out))
         guard = self._guard(run, cache, held_out)
         result = self._fit(run, cache, train, guard)
+        after = self._measure(cache, held_out)
+        lost = forgotten(before, after)
+        for text in lost:
+            warn(text)
         found = {
             "pairs": {"trained": len(train), "held_out": len(held_out)},
             "short_side": config.short_side,
             "title": self._title(train, held_out),
             "before": before,
-            "after": self._measure(cache, held_out),
+            "after": after,
             "seconds_waiting": result.waited,
-            "warnings": [*warnings, *guard.warnings],
+            "warnings": [*warnings, *guard.warnings, *lost],
         }
         return store_results(run, config, self.network, result, found)
 
@@ -226,20 +231,24 @@ def measure_pairs(
 ) -> dict[str, float]:
     """Return the objective's terms on whole frames, means over pairs; `epe` where flow is known.
 
-    Several processes share the work and return the same means.
+    Also the errors of each pair's first frame beside itself, see `selfflow.known_motion`. Several
+    processes share the work and return the same means.
     """
-    # Sums of all terms, of the end-point error, and how many pairs have each.
-    sums = torch.zeros(len(TERMS) + 3, dtype=torch.float64, device=device)
+    names = (*TERMS, *SHIFTS)
+    # Sums of all these, of the end-point error, and how many pairs have each.
+    sums = torch.zeros(len(names) + 3, dtype=torch.float64, device=device)
     for pair in track(pairs[rank() :: world_size()], "Measuring"):
         batch = cache.load(pair, device)
         values = measure(network, batch, terms, iterations)
         error, labelled = sums.new_zeros(1), 0
-        if batch.flow is not None and batch.valid is not None:
-            with evaluating(network):
+        with evaluating(network):
+            shifted = shift_errors(network, batch.image1, iterations)
+            if batch.flow is not None and batch.valid is not None:
                 flow = network(batch.image1, batch.image2, iterations)
-            error, labelled = masked_mean_each(endpoint_error(flow, batch.flow), batch.valid), 1
+                error = masked_mean_each(endpoint_error(flow, batch.flow), batch.valid)
+                labelled = 1
         counts = sums.new_tensor((1, labelled))
-        sums += torch.cat((*(values[name] for name in TERMS), error, counts))
+        sums += torch.cat((*(values[name] for name in TERMS), shifted, error, counts))
     *totals, error_total, count, labelled_count = all_reduce_sum(sums).tolist()
-    means = {name: total / count for name, total in zip(TERMS, totals, strict=True)}
+    means = {name: total / count for name, total in zip(names, totals, strict=True)}
     return means | ({"epe": error_total / labelled_count} if labelled_count else {})

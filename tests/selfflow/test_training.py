@@ -11,6 +11,7 @@ import torch
 from selfflow.collapse import Sight
 from selfflow.frames import FrameCache, PairAddress, find_pairs
 from selfflow.io import write_flo
+from selfflow.known_motion import SHIFTS, shift_errors
 from selfflow.metrics import endpoint_error
 from selfflow.models import save
 from selfflow.objective import ObjectiveSettings, measure
@@ -101,6 +102,8 @@ def test_measured_terms_are_means_over_pairs(films, tmp_path):
     result = measure_pairs(network, cache, pairs, terms, 2, torch.device("cpu"))
     each = [measure(network, cache.load(p), terms, 2) for p in pairs]
     expected = {name: sum(values[name].item() for values in each) / 3 for name in each[0]}
+    shifted = [shift_errors(network.eval(), cache.load(p).image1, 2) for p in pairs]
+    expected |= dict(zip(SHIFTS, (sum(shifted) / 3).tolist(), strict=True))
     assert result == pytest.approx(expected, rel=1e-5)
     assert "epe" not in result
 
@@ -186,6 +189,13 @@ def test_a_training_from_end_to_end(films, tmp_path):
     again, _ = trained(films, tmp_path)
     assert again["after"] == pytest.approx(results["after"])
     assert again["before"] == results["before"]
+
+
+def test_forgotten_motion_is_warned_of_in_the_results(films, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfflow.training.forgotten", lambda before, after: ["it forgets"])
+    results, _ = trained(films, tmp_path)
+    assert results["warnings"] == ["it forgets"]
+    assert set(SHIFTS) <= results["before"].keys()
 
 
 def test_lost_motion_is_warned_of_in_the_results(films, tmp_path, monkeypatch):
