@@ -1,23 +1,26 @@
 """All measurements that two cores can make, as JSON: `make bench`.
 
 Each stands beside a named rival in the same run: a plain OpenCV loop, RAFT of torchvision,
-a self-supervised step made of six calls of the latter, triplets fitted one by one.
+a self-supervised step made of six calls of the latter, triplets fitted one by one. What a part has
+measured is printed when it is done, an object for each.
 """
 
 import json
 
 from benchmarks import multiframe, raft, renderer, selfsupervision
 
+PARTS = {
+    "renderer": renderer.measure,
+    "raft": raft.measure,
+    "self-supervised step": selfsupervision.measure,
+    "multi-frame labels": multiframe.measure,
+}
+
 
 def main() -> None:
     """Measure and print."""
-    figures = {
-        "renderer": renderer.measure(),
-        "raft": raft.measure(),
-        "self-supervised step": selfsupervision.measure(),
-        "multi-frame labels": multiframe.measure(),
-    }
-    print(json.dumps(figures, indent=2))
+    for name, measure in PARTS.items():
+        print(json.dumps({name: measure()}, indent=2), flush=True)
 
 
 if __name__ == "__main__":
