@@ -15,6 +15,7 @@ from autoflow.results import (
     SECONDS,
     STOPPED,
     read_trial,
+    terms_of,
 )
 
 
@@ -51,8 +52,10 @@ class Entry:
     def record(self, course: Sequence[Measurement]) -> None:
         """Store the measurements up to now."""
         values = [each.as_dict() for each in course]
-        self._storage.set_trial_user_attr(self.trial_id, MEASUREMENTS, values)
+        self._storage.set_trial_system_attr(self.trial_id, MEASUREMENTS, values)
         last = self._last = course[-1]
+        said = f"after {last.step} steps, {terms_of(last)}"
+        self._storage.set_trial_user_attr(self.trial_id, f"rung {len(course)}", said)
         self._storage.set_trial_intermediate_value(self.trial_id, last.step, last.omega)
 
     def end(self, outcome: Outcome, seconds: float) -> None:

@@ -141,7 +141,9 @@ class Ledger:
 
     def _again(self, attempts: list[FrozenTrial]) -> FrozenTrial:
         """Return a trial that was cut off as one that goes on; in the end, as one that failed."""
-        farthest = max(attempts, key=lambda t: (len(t.user_attrs.get(MEASUREMENTS, [])), t.number))
+        farthest = max(
+            attempts, key=lambda t: (len(t.system_attrs.get(MEASUREMENTS, [])), t.number)
+        )
         retries = max(t.user_attrs[RETRIES] + (STOPPED not in t.user_attrs) for t in attempts)
         changed: dict[str, Any] = {OWNER: self.owner, RETRIES: retries}
         state = TrialState.RUNNING

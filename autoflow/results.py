@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoflow.objective import Measurement
 
-# Names of a trial's user attributes.
+# A trial's system attribute, which optuna-dashboard does not show: it has a line for each rung.
 MEASUREMENTS = "measurements"
+# Names of a trial's user attributes.
 REASON = "reason"
 SECONDS = "seconds"
 KEY = "key"
@@ -116,7 +117,7 @@ def read_trial(trial: FrozenTrial) -> TrialResult:
         number=trial.number,
         state=_STATES[trial.state],
         parameters=trial.params,
-        course=tuple(Measurement(**values) for values in attributes.get(MEASUREMENTS, [])),
+        course=tuple(Measurement(**values) for values in trial.system_attrs.get(MEASUREMENTS, [])),
         seconds=attributes.get(SECONDS, 0.0),
         reason=attributes.get(REASON, ""),
         key=attributes.get(KEY, ""),
@@ -125,6 +126,16 @@ def read_trial(trial: FrozenTrial) -> TrialResult:
         retries=attributes.get(RETRIES, 0),
         owner=attributes.get(OWNER, ""),
     )
+
+
+def terms_of(measured: Measurement) -> str:
+    """Return Ω and its terms in words."""
+    said = (
+        f"Ω {measured.omega:.4g}: photometric {measured.photometric:.3g}, "
+        f"smoothness {measured.smoothness:.3g}, distillation {measured.distillation:.3g}, "
+        f"covered {100 * measured.covered:.0f} %"
+    )
+    return said if measured.aepe is None else f"{said}, EPE {measured.aepe:.3g} px"
 
 
 def typical_seconds(trials: Sequence[TrialResult]) -> float:

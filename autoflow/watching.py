@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from rich.text import Text
 
 from autoflow.live_table import Moment, search_table, time_left
-from autoflow.results import TrialResult, counted, ranked, read_trial
+from autoflow.results import TrialResult, counted, ranked, read_trial, terms_of
 from autoflow.search_settings import SearchSettings
 from selfflow.runs.progress import console, format_duration, live
 
@@ -142,9 +142,4 @@ def _terms(trial: TrialResult) -> str:
     last = trial.last
     if trial.state == "failed" or last is None:
         return trial.reason
-    terms = (
-        f"Ω {last.omega:.4g}: photometric {last.photometric:.3g}, "
-        f"smoothness {last.smoothness:.3g}, distillation {last.distillation:.3g}, "
-        f"covered {100 * last.covered:.0f} %"
-    )
-    return terms + ("" if last.aepe is None else f", EPE {last.aepe:.3g} px")
+    return terms_of(last)

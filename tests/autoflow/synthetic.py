@@ -60,8 +60,8 @@ def add(
             PARENT: job.parent,
             GENERATION: job.generation,
             REASON: "",
-            MEASUREMENTS: [] if omega is None else [measured],
         },
+        system_attrs={MEASUREMENTS: [] if omega is None else [measured]},
     )
     study.add_trial(trial)
     return len(study.get_trials(deepcopy=False)) - 1

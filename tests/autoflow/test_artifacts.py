@@ -81,6 +81,8 @@ def test_the_last_terms_are_attributes_that_can_be_plotted(tmp_path: Path, bench
     assert attributes["photometric"] == 1.0
     assert attributes["smoothness"] == 0.0
     assert "aepe" not in attributes
+    assert attributes["rung 2"].startswith("after 2 steps, Ω 2: photometric 1, smoothness 0")
+    assert max(len(str(value)) for value in attributes.values()) < 120
     assert read_trials(study)[0].course == tuple(course)
 
 

@@ -47,7 +47,6 @@ def stored(trial: TrialResult, settings: SearchSettings, state: str | None = Non
     """A made-up trial as a study holds it, on the hyperparameters that the settings search."""
     space = searched(Hyperparameters(), settings.only)
     attributes: dict[str, Any] = {
-        MEASUREMENTS: [measured.as_dict() for measured in trial.course],
         SECONDS: trial.seconds,
         KEY: trial.key,
         **({REASON: trial.reason} if trial.state != "running" else {}),
@@ -58,6 +57,7 @@ def stored(trial: TrialResult, settings: SearchSettings, state: str | None = Non
         params={name: trial.parameters[name] for name in space},
         distributions=distributions(space),
         user_attrs=attributes,
+        system_attrs={MEASUREMENTS: [measured.as_dict() for measured in trial.course]},
     )
 
 

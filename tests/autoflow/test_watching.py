@@ -32,7 +32,6 @@ def study() -> optuna.Study:
 def add(study: optuna.Study, trial: TrialResult, *, owner: str = "me") -> None:
     attributes = {
         KEY: f"start-{trial.number}",
-        MEASUREMENTS: [each.as_dict() for each in trial.course],
         SECONDS: trial.seconds,
         OWNER: owner,
     }
@@ -44,6 +43,7 @@ def add(study: optuna.Study, trial: TrialResult, *, owner: str = "me") -> None:
             state=STATES[trial.state],
             value=trial.omega if trial.state == "complete" else None,
             user_attrs=attributes,
+            system_attrs={MEASUREMENTS: [each.as_dict() for each in trial.course]},
         ),
     )
 
