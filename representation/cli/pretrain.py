@@ -1,4 +1,4 @@
-"""The command line: pre-train an encoder, export it."""
+"""`representation pretrain`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 import click
 
 from representation.estimate import estimate
-from representation.export import export_torchvision
 from representation.methods import METHODS
 from representation.pretrain import PAIRS, assemble, method_class, save, train
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
 from selfflow.models import default_model
-from selfflow.runs.cli import Common, Group, common_options, distributed, json_option, print_result
+from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
 from selfflow.runs.config import read_toml, replace_values
 from selfflow.runs.distributed import rank, together
 from selfflow.runs.progress import console
@@ -19,12 +18,7 @@ from selfflow.runs.run import Run, default_run_path
 from selfflow.runs.store import SUFFIX, target_of
 
 
-@click.group(cls=Group)
-def main() -> None:
-    """Dense visual features from video and its flow, without labels."""
-
-
-@main.command()
+@click.command()
 @distributed
 @click.option("--method", help=f"One of {', '.join(METHODS)} [flowe].")
 @click.option("--flow-model", help="A path, a name in the model store, or a built-in [s-af-small].")
@@ -112,13 +106,3 @@ def chosen_method(common: Common, flag: str | None) -> str:
         return flag
     given = {} if common.config is None else read_toml(common.config)
     return str(given.get("method", PretrainSettings.model_fields["method"].default))
-
-
-@main.command()
-@click.option("--encoder", required=True, help="A path, or a name in the model store.")
-@click.option("--to", "library", type=click.Choice(["torchvision"]), default="torchvision")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help=".safetensors or .pth")
-@json_option
-def export(encoder: str, library: str, out: Path, as_json: bool) -> None:
-    """Write an encoder's weights so that another library loads them."""
-    print_result(export_torchvision(encoder, out), as_json)
