@@ -11,7 +11,7 @@ from representation.pretrain import PAIRS, assemble, method_class, save, train
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
 from selfflow.models import default_model
 from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
-from selfflow.runs.config import read_toml, replace_values
+from selfflow.runs.config import replace_values
 from selfflow.runs.distributed import rank, together
 from selfflow.runs.progress import console
 from selfflow.runs.run import Run, default_run_path
@@ -74,7 +74,8 @@ def pretrain(
 
 def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
     """Return the settings of a method's run, with all that it needs named."""
-    method = method_class(chosen_method(common, flags["method"]))
+    default = PretrainSettings.model_fields["method"].default
+    method = method_class(str(common.early("method", flags["method"]) or default))
     defaults = {
         device: {**shared, **method.device_defaults.get(device, {})}
         for device, shared in DEVICE_DEFAULTS.items()
@@ -94,15 +95,3 @@ def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:
             soft_wrap=True,
         )
     return settings
-
-
-def chosen_method(common: Common, flag: str | None) -> str:
-    """Return the method's name, which decides what other settings there are."""
-    for text in reversed(common.overrides):
-        key, _, value = text.partition("=")
-        if key.strip() == "method":
-            return value.strip().strip("\"'")
-    if flag is not None:
-        return flag
-    given = {} if common.config is None else read_toml(common.config)
-    return str(given.get("method", PretrainSettings.model_fields["method"].default))

@@ -9,7 +9,7 @@ from typing import IO, Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from selfflow.runs.config import Config, load, to_toml
+from selfflow.runs.config import Config, load, read_toml, to_toml
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import active, launched, process_group, rank
 from selfflow.runs.errors import DivergedError, SharedError, UserError
@@ -55,6 +55,19 @@ class Common:
         )
         chosen = getattr(resolve(), "device", self.device)
         return resolve(defaults=(device_defaults or {}).get(pick_device(chosen).type))
+
+    def early(self, key: str, flag: Any = None) -> Any:
+        """Return a top-level setting that decides what other settings there are, or None.
+
+        It is looked up as `configure` does: `--set`, the flag, the file.
+        """
+        for text in reversed(self.overrides):
+            name, _, value = text.partition("=")
+            if name.strip() == key:
+                return value.strip().strip("\"'")
+        if flag is not None or self.config is None:
+            return flag
+        return read_toml(self.config).get(key)
 
     def announce(self, config: Config, lines: Sequence[str]) -> None:
         """Say what will be used and what it will take; in a dry run, show it all and stop here.

@@ -1,6 +1,7 @@
 """What a run was made with."""
 
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -26,9 +27,32 @@ def environment(kind: str, seed: int | None) -> dict[str, Any]:
         "command": command(),
         "seed": seed,
         "versions": {**versions, "python": platform.python_version()},
+        "commit": commit(),
         "system": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def commit() -> str | None:
+    """Return the commit of the code's own git checkout, "+" behind it if files were changed.
+
+    None where the code is installed, or there is no git.
+    """
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    call = ["git", "-C", str(folder)]
+    try:
+        head = _output([*call, "rev-parse", "HEAD"])
+        changed = _output([*call, "status", "--porcelain", "--untracked-files=no"])
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + "+" * bool(changed)
+
+
+def _output(call: list[str]) -> str:
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
 
 
 def command() -> list[str]:
