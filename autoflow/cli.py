@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from autoflow.chain import run_chain
-from autoflow.estimate import estimate
 from autoflow.hyperparameters import Hyperparameters
 from autoflow.network import DEVICE_DEFAULTS as NETWORK_DEFAULTS
 from autoflow.network import NetworkSettings, NetworkTraining
-from autoflow.objective import METRICS
 from autoflow.preview import gallery, preview
-from autoflow.report.reweighting import read_weights
-from autoflow.report_run import (
+from autoflow.search.estimate import estimate
+from autoflow.search.objective import METRICS
+from autoflow.search.report.reweighting import read_weights
+from autoflow.search.report_run import (
     COMPARE,
     compare_runs,
     open_run,
@@ -23,9 +23,9 @@ from autoflow.report_run import (
     report_with_weights,
     stored_settings,
 )
-from autoflow.search_run import run_search
-from autoflow.search_settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
-from autoflow.search_settings import STRATEGIES, SearchSettings
+from autoflow.search.run import run_search
+from autoflow.search.settings import DEVICE_DEFAULTS as SEARCH_DEFAULTS
+from autoflow.search.settings import STRATEGIES, SearchSettings
 from autoflow.sets import read_hyperparameters, read_sets
 from autoflow.textures import PhotographBank
 from autoflow.writer import LAYOUTS, write_set

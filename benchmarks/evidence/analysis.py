@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from autoflow.statistics import rank_correlation
+from autoflow.search.statistics import rank_correlation
 from benchmarks.evidence.cost import Candidate, Way, expected, goal, halving
 from benchmarks.evidence.outcomes import ERROR, OMEGA, TERMS, Outcomes
 from benchmarks.evidence.pool import DEFAULT, FOUND, MIXED, pool

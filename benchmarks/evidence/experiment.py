@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from autoflow.pairs import TargetPairs, choose_pairs, read_pairs, write_pairs
-from autoflow.search_run import run_search
-from autoflow.search_settings import Base, SearchSettings, Trials
+from autoflow.search.pairs import TargetPairs, choose_pairs, read_pairs, write_pairs
+from autoflow.search.run import run_search
+from autoflow.search.settings import Base, SearchSettings, Trials
 from benchmarks.evidence.pool import SEARCH
 from benchmarks.evidence.recipe import MeasuredTarget, Recipe
 from benchmarks.evidence.trainings import (

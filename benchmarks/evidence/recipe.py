@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import Field
 
-from autoflow.objective import Metric
-from autoflow.pairs import PairSettings
-from autoflow.search_settings import Stage
+from autoflow.search.objective import Metric
+from autoflow.search.pairs import PairSettings
+from autoflow.search.settings import Stage
 from autoflow.train import CPU_TRAINING, SceneTraining
 from selfflow.runs.config import Config, load
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from autoflow.objective import measure_each
-from autoflow.pairs import TargetPairs
+from autoflow.search.objective import measure_each
+from autoflow.search.pairs import TargetPairs
 from autoflow.train import new_network, train_on_scenes
 from benchmarks.evidence.pool import DEFAULT, FOUND, MIXED, pool, sets_named
 from benchmarks.evidence.recipe import Recipe

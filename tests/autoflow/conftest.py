@@ -6,7 +6,7 @@ import pytest
 from autoflow.hyperparameters import Hyperparameters
 from selfflow.runs.config import replace_values
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `tracer`
+sys.path.insert(0, str(Path(__file__).parent))  # for `tracer` and `known`
 
 EFFECTS = ("soft_edges", "defocus", "motion_blur", "fog", "shadows", "noise", "exposure", "jpeg")
 

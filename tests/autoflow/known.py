@@ -3,10 +3,10 @@
 import numpy as np
 
 from autoflow.hyperparameters import Hyperparameters
-from autoflow.objective import Measurement, Metric
-from autoflow.pairs import PairSettings
-from autoflow.results import TrialResult
-from autoflow.search_settings import Base, SearchSettings, Stage, Trials
+from autoflow.search.objective import Measurement, Metric
+from autoflow.search.pairs import PairSettings
+from autoflow.search.results import TrialResult
+from autoflow.search.settings import Base, SearchSettings, Stage, Trials
 from autoflow.space import defaults, near, searched
 from autoflow.train import SceneTraining
 from selfflow.sequences import FlowLabel, Sequence

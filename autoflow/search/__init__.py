@@ -1,0 +1,1 @@
+"""The search for a training set: trials, who runs them, what is proposed and what was found."""

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+from books import change, ledger_of, new_study, rows, taken
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+
+from autoflow.search.heart import Heart
+
+
+def test_a_heart_beats_until_its_trial_is_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(tmp_path)
+    monkeypatch.setattr(study._storage._backend, "heartbeat_interval", 0.01)
+    entry = taken(ledger_of(study, tmp_path))
+    record, beats = study._storage.record_heartbeat, []
+
+    def sometimes(trial_id: int) -> None:
+        beats.append(trial_id)
+        if len(beats) == 1:
+            raise StorageInternalError
+        record(trial_id)
+
+    monkeypatch.setattr(study._storage, "record_heartbeat", sometimes)
+    with Heart(study, entry.trial_id) as heart:
+        while len(beats) < 3:
+            assert not heart.stopped.is_set()
+            heart.stopped.wait(0.01)
+        assert rows(tmp_path, "select trial_id from trial_heartbeats") == [(entry.trial_id,)]
+        new_study(tmp_path).tell(entry.trial.number, state=TrialState.FAIL)
+        assert heart.stopped.wait(60)
+    beaten = len(beats)
+    change(tmp_path, "delete from trial_heartbeats")
+    assert len(beats) == beaten  # it has stopped with the block
+    assert set(beats) == {entry.trial_id}
