@@ -126,8 +126,9 @@ def _built_in(name: str, architecture: str | None, stride: Stride | None, seed: 
             return models.build(architecture or "resnet50", stride or 8)
     if name == "imagenet":
         chosen = architecture or "resnet50"
+        state = _imagenet(chosen)
         encoder = models.build(chosen, stride or 8)
-        fill(encoder, _imagenet(chosen), name)
+        fill(encoder, state, name)
         return encoder
     if name.startswith(TIMM):
         encoder = models.build(name, stride or 32)

@@ -136,3 +136,13 @@ def test_an_error_is_one_line_and_a_status(call, arguments, status: int, line: s
 
 def test_a_bug_is_not_hidden(call) -> None:  # type: ignore[no-untyped-def]
     assert isinstance(call("fail", "bug").exception, RuntimeError)
+
+
+def test_a_setting_that_decides_others_is_looked_up_early(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('method = "filed"\n')
+    assert Common().early("method") is None
+    assert Common(config=file).early("method") == "filed"
+    assert Common(config=file).early("method", "flagged") == "flagged"
+    overrides = ("method = 'first'", "seed=3", "method=last")
+    assert Common(config=file, overrides=overrides).early("method", "flagged") == "last"

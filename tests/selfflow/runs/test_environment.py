@@ -1,8 +1,12 @@
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from selfflow.runs.environment import command, environment
+from selfflow.runs import environment as module
+from selfflow.runs.environment import command, commit, environment
 
 
 @pytest.mark.parametrize(
@@ -14,3 +18,21 @@ def test_a_command_is_said_as_it_is_typed_also_by_python_m(
     monkeypatch.setattr(sys, "argv", [program, "train", "--target", "my film"])
     assert command() == ["selfflow", "train", "--target", "my film"]
     assert environment("train", 3)["command"] == command()
+
+
+def test_the_commit_is_that_of_the_codes_own_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    place = tmp_path / "selfflow" / "runs" / "environment.py"
+    place.parent.mkdir(parents=True)
+    place.write_text("one")
+    monkeypatch.setattr(module, "__file__", str(place))
+    assert commit() is None
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run([*call, *arguments], check=True)
+    head = commit()
+    assert head is not None
+    assert re.fullmatch("[0-9a-f]{40}", head)
+    place.write_text("two")
+    assert commit() == f"{head}+"
