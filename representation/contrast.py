@@ -1,5 +1,7 @@
 """Contrastive losses: which of many vectors belongs to this one?"""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,9 +9,22 @@ from torch import Tensor
 from selfflow.runs.distributed import gather, rank
 
 
+class Contrast(NamedTuple):
+    """How well each query finds its positive among the negatives.
+
+    Attributes:
+        loss: `(N,)`.
+        first: whether the positive is nearer than every negative, `(N,)` bool. Its mean, the
+            accuracy, tells the state of a training whose loss rises while a queue fills.
+    """
+
+    loss: Tensor
+    first: Tensor
+
+
 def info_nce(
     queries: Tensor, positives: Tensor, negatives: Tensor | None, temperature: float
-) -> Tensor:
+) -> Contrast:
     """Return -log exp(q·p / t) / (exp(q·p / t) + Σₙ exp(q·n / t)) of each query, `(N,)`.
 
     Of unit vectors: all are normalised here. In float32 also under autocast. No gradient is
@@ -32,10 +47,10 @@ def info_nce(
             own = (queries * positives).sum(1, keepdim=True)
             logits = torch.cat((own, queries @ _unit(negatives).T), 1)
             correct = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-        return F.cross_entropy(logits / temperature, correct, reduction="none")
+        return _classify(logits / temperature, correct)
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Contrast:
     """Return SimCLR's loss of each vector (equation 1), `(2N,)`: those of `first`, then `second`.
 
     The positive of a vector is the other view's, its negatives are both views of all other images,
@@ -57,7 +72,14 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         itself[place, offset + place] = True
         partner = offset + (place + count // 2) % count
         logits = logits.masked_fill(itself, -torch.inf)
-        return F.cross_entropy(logits, partner, reduction="none")
+        return _classify(logits, partner)
+
+
+def _classify(logits: Tensor, correct: Tensor) -> Contrast:
+    """Return the loss of logits `(N, M)`, and where the correct one is alone the highest."""
+    own = logits.detach().gather(1, correct[:, None])
+    first = (logits.detach() >= own).sum(1) == 1
+    return Contrast(F.cross_entropy(logits, correct, reduction="none"), first)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -76,7 +76,6 @@ class BYOL(Method):
     def __init__(self, settings: BYOLPretraining, device: torch.device) -> None:
         self.settings = settings
         self.uses_pairs = settings.views.video
-        self.uses_pairs = settings.views.video
         heads = settings.heads
         self.encoder = new_encoder(settings.encoder)
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)

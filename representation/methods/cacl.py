@@ -42,7 +42,7 @@ from pydantic import Field
 from torch import Tensor
 
 from representation.collapse import spread
-from representation.contrast import info_nce
+from representation.contrast import Contrast, info_nce
 from representation.correspondence import View
 from representation.cycle import affinity, cycle, cycle_loss
 from representation.heads import contrastive_head
@@ -156,7 +156,7 @@ class CACL(Method):
             steps=None,
             device=device,
         )
-        self.queues = {n: Queue(moco.queue, heads.out, settings.seed).to(device) for n in names}
+        self.queues = {n: Queue(moco.queue, heads.out).to(device) for n in names}
         queues = {f"queue of {name}": queue for name, queue in self.queues.items()}
         self.modules = {**self.siamese.modules, **queues}
         self.latest: tuple[RolledPair, Tensor | None] | None = None
@@ -181,7 +181,11 @@ class CACL(Method):
         return RolledPair(view1, view2, shifts1, shifts2, queued.to(device))
 
     def step(self, batch: RolledPair, step: int) -> dict[str, Tensor]:
-        """Return the loss, its terms by head, and the smallest spread of the target's heads."""
+        """Return the loss, its terms by head, and the smallest spread of the target's heads.
+
+        "accuracy" is the share of frames to which no queued one is nearer than the pair's other,
+        "pixel accuracy" the same of cells and their matches.
+        """
         own, keys = self._vectors(batch, step)
         similar = matches = None
         if "global" in own:  # the teacher of the other two
@@ -189,19 +193,21 @@ class CACL(Method):
             if self.settings.cacl.match == "affinity":
                 matches = similar.argmax(2)
         self.latest = batch, matches
-        terms = {}
+        terms, accuracies = {}, {}
         if "global" in own:
             query, positive = own["global"].mean(1), keys["global"].mean(1)
-            terms["global"] = self._contrast("global", query, positive)
+            found = self._contrast("global", query, positive)
+            terms["global"], accuracies["accuracy"] = mean_of(found)
         if "pixel" in own:
             matched = keys["pixel"] if matches is None else pick(keys["pixel"], matches)
-            terms["pixel"] = self._contrast("pixel", own["pixel"], matched)
+            found = self._contrast("pixel", own["pixel"], matched)
+            terms["pixel"], accuracies["pixel accuracy"] = mean_of(found)
         if "cycle" in own:
             terms["cycle"] = self._cycle(own["cycle"], keys["cycle"], similar)
         loss = torch.stack(list(terms.values())).sum()
         self._push(keys, batch.queued)
         spreads = [spread(each.transpose(1, 2)[..., None]) for each in keys.values()]
-        return {"loss": loss, **terms, "spread": torch.stack(spreads).min()}
+        return {"loss": loss, **terms, **accuracies, "spread": torch.stack(spreads).min()}
 
     def _vectors(self, batch: RolledPair, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return view 1's cells in the online heads and view 2's in the target's, `(B, N, C)`."""
@@ -227,11 +233,11 @@ class CACL(Method):
         order = purpose(key(self.settings.seed, torch.tensor(step)), "shuffling BN")
         return shuffled(network, images, order)
 
-    def _contrast(self, name: str, queries: Tensor, positives: Tensor) -> Tensor:
-        """Return the mean contrastive loss of vectors `(..., C)` (equations 3 and 4)."""
+    def _contrast(self, name: str, queries: Tensor, positives: Tensor) -> Contrast:
+        """Return the contrastive loss of vectors `(..., C)` (equations 3 and 4)."""
         negatives, temperature = self.queues[name].negatives(), self.settings.moco.temperature
         queries, positives = (each.reshape(-1, each.shape[-1]) for each in (queries, positives))
-        return info_nce(queries, positives, negatives, temperature).mean()
+        return info_nce(queries, positives, negatives, temperature)
 
     def _cycle(self, cells: Tensor, others: Tensor, similar: Tensor | None) -> Tensor:
         """Return the mean loss of the way to the other frame and back (equations 5 and 6).
@@ -268,6 +274,11 @@ class CACL(Method):
         found = positions.flatten(2)[:, :, matches[0]].view_as(positions)
         matched = F.interpolate(sample(second, found), first.shape[-2:], mode="nearest")
         return {"views": torch.cat((first, second, matched), 3)[0]}
+
+
+def mean_of(found: Contrast) -> tuple[Tensor, Tensor]:
+    """Return the mean loss and the accuracy."""
+    return found.loss.mean(), found.first.float().mean()
 
 
 def vectors(maps: Tensor) -> Tensor:

@@ -97,7 +97,6 @@ class MoCo(Method):
     def __init__(self, settings: MoCoPretraining, device: torch.device) -> None:
         self.settings = settings
         self.uses_pairs = settings.views.video
-        self.uses_pairs = settings.views.video
         own, heads = settings.moco, settings.heads
         check_parts(own.parts, settings.frames.batch_size)
         self.encoder = new_encoder(settings.encoder)
@@ -111,7 +110,7 @@ class MoCo(Method):
             steps=None,
             device=device,
         )
-        self.queue = Queue(own.queue, heads.out, settings.seed).to(device)
+        self.queue = Queue(own.queue, heads.out).to(device)
         self.modules = {**self.siamese.modules, "queue": self.queue}
         self.latest: tuple[View, View] | None = None
 
@@ -125,15 +124,22 @@ class MoCo(Method):
         return take_views(frames, self.settings.views)
 
     def step(self, batch: tuple[View, View], step: int) -> dict[str, Tensor]:
-        """Return the loss and the spread of the keys, which are queued."""
+        """Return the loss, the accuracy and the spread of the keys, which are queued.
+
+        The accuracy is the share of queries to which no queued key is nearer than their own.
+        """
         self.latest = batch
         queries = self.siamese.project(batch[0].images, pooled=True)
         keys = self._keys(batch[1].images, step)
         negatives = self.queue.negatives()
         self.queue.push(keys.flatten(1))
         temperature = self.settings.moco.temperature
-        loss = info_nce(queries.flatten(1), keys.flatten(1), negatives, temperature).mean()
-        return {"loss": loss, "spread": spread(keys)}
+        found = info_nce(queries.flatten(1), keys.flatten(1), negatives, temperature)
+        return {
+            "loss": found.loss.mean(),
+            "accuracy": found.first.float().mean(),
+            "spread": spread(keys),
+        }
 
     def _keys(self, images: Tensor, step: int) -> Tensor:
         """Return the target's projections, `(B, C, 1, 1)`, normalised among other neighbours."""

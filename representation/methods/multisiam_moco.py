@@ -30,7 +30,7 @@ from representation.alignment import align_common_part, upright
 from representation.attention import attend
 from representation.clustering import check_clusters, cluster_targets
 from representation.collapse import spread
-from representation.contrast import info_nce
+from representation.contrast import Contrast, info_nce
 from representation.correspondence import View
 from representation.distortion import MOCO_V2
 from representation.heads import contrastive_head
@@ -129,10 +129,7 @@ class MultiSiamMoCo(Method):
             steps=None,
             device=device,
         )
-        self.queues = {
-            name: Queue(moco.queue, heads.out, settings.seed).to(device)
-            for name in ("image", "cells")
-        }
+        self.queues = {name: Queue(moco.queue, heads.out).to(device) for name in ("image", "cells")}
         queues = {f"queue of {name}": queue for name, queue in self.queues.items()}
         self.modules = {**self.siamese.modules, **queues}
         self.latest: tuple[View, View] | None = None
@@ -149,7 +146,8 @@ class MultiSiamMoCo(Method):
     def step(self, batch: tuple[View, View], step: int) -> dict[str, Tensor]:
         """Return the loss, its two terms, and what is watched.
 
-        "spread" is that of the target's cells, "valid" the share of view 1 that view 2 shows.
+        "accuracy" is the share of images to which no queued key is nearer than their own, "spread"
+        that of the target's cells, "valid" the share of view 1 that view 2 shows.
         """
         self.latest = batch
         view1, view2 = batch
@@ -159,9 +157,10 @@ class MultiSiamMoCo(Method):
         cells, keys = self._compare_cells(view1, view2, features, others)
         weight = self.settings.multisiam.image_weight
         return {
-            "loss": weight * image + (1 - weight) * cells,
-            "image": image,
-            "cells": cells,
+            "loss": weight * image.loss.mean() + (1 - weight) * cells.loss.mean(),
+            "image": image.loss.mean(),
+            "cells": cells.loss.mean(),
+            "accuracy": image.first.float().mean(),
             "spread": spread(keys),
             "valid": shown_by_other(view1, view2).mean(),
         }
@@ -176,7 +175,7 @@ class MultiSiamMoCo(Method):
         order = purpose(key(self.settings.seed, torch.tensor(step)), "shuffling BN")
         return shuffled(network, images, order)
 
-    def _compare_images(self, features: Tensor, others: Tensor) -> Tensor:
+    def _compare_images(self, features: Tensor, others: Tensor) -> Contrast:
         """Return MoCo's loss of the features' means."""
         queries = self.siamese.online["image"](features.mean((2, 3), keepdim=True)).flatten(1)
         with torch.no_grad():
@@ -185,7 +184,7 @@ class MultiSiamMoCo(Method):
 
     def _compare_cells(
         self, view: View, other: View, features: Tensor, others: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Contrast, Tensor]:
         """Return the cells' loss (equations 20 and 21) and the target's projected cells."""
         own = self.settings.multisiam
         if own.alignment == "roi":
@@ -200,14 +199,14 @@ class MultiSiamMoCo(Method):
         positives = cluster_targets(
             keys, own.clusters, metric=own.metric, clustering=own.clustering
         )
-        loss = self._contrast("cells", rows(queries), rows(positives), keys.mean((2, 3)))
-        return loss, keys
+        found = self._contrast("cells", rows(queries), rows(positives), keys.mean((2, 3)))
+        return found, keys
 
-    def _contrast(self, name: str, queries: Tensor, positives: Tensor, queued: Tensor) -> Tensor:
-        """Return the mean contrastive loss of vectors `(N, C)`, and queue others for later."""
+    def _contrast(self, name: str, queries: Tensor, positives: Tensor, queued: Tensor) -> Contrast:
+        """Return the contrastive loss of vectors `(N, C)`, and queue others for later."""
         negatives = self.queues[name].negatives()
         self.queues[name].push(queued)
-        return info_nce(queries, positives, negatives, self.settings.moco.temperature).mean()
+        return info_nce(queries, positives, negatives, self.settings.moco.temperature)
 
     def after_step(self, step: int) -> None:
         """Let the target follow the online network."""

@@ -79,7 +79,6 @@ class SimCLR(Method):
     def __init__(self, settings: SimCLRPretraining, device: torch.device) -> None:
         self.settings = settings
         self.uses_pairs = settings.views.video
-        self.uses_pairs = settings.views.video
         heads = settings.heads
         self.encoder = new_encoder(settings.encoder)
         projector = contrastive_head(
@@ -99,7 +98,9 @@ class SimCLR(Method):
         return take_views(frames, self.settings.views)
 
     def step(self, batch: tuple[View, View], step: int) -> dict[str, Tensor]:
-        """Return the loss and the spread of the projections.
+        """Return the loss, the accuracy and the spread of the projections.
+
+        The accuracy is the share of views to which none is nearer than their image's other one.
 
         Both views pass the network together, and share the statistics of batch normalisation, as
         in SimCLR's code.
@@ -108,8 +109,12 @@ class SimCLR(Method):
         images = torch.cat([view.images for view in batch])
         projections = project(self.online, images, pooled=True)
         first, second = projections.flatten(1).chunk(2)
-        loss = nt_xent(first, second, self.settings.simclr.temperature).mean()
-        return {"loss": loss, "spread": spread(projections)}
+        found = nt_xent(first, second, self.settings.simclr.temperature)
+        return {
+            "loss": found.loss.mean(),
+            "accuracy": found.first.float().mean(),
+            "spread": spread(projections),
+        }
 
     def pictures(self) -> dict[str, Tensor]:
         """Return the two views of the latest batch's first image."""

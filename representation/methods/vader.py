@@ -111,7 +111,7 @@ class VADeR(Method):
         if moco.parts > 1:
             split(self.encoder, moco.parts)
         self.siamese = Siamese(self.encoder, {}, momentum=moco.momentum, steps=None, device=device)
-        self.queue = Queue(moco.queue, self.encoder.channels, settings.seed).to(device)
+        self.queue = Queue(moco.queue, self.encoder.channels).to(device)
         self.modules = {**self.siamese.modules, "queue": self.queue}
         self.latest: MatchedPair | None = None
 
@@ -134,7 +134,8 @@ class VADeR(Method):
     def step(self, batch: MatchedPair, step: int) -> dict[str, Tensor]:
         """Return the loss (equation 2, weighted) and what is watched; queue the keys.
 
-        "spread" is that of the keys, "valid" the share of view 1's pixels that view 2 shows.
+        "accuracy" is the share of queries to which no queued key is nearer than their own,
+        "spread" that of the keys, "valid" the share of view 1's pixels that view 2 shows.
         """
         self.latest = batch
         own, moco = self.settings.vader, self.settings.moco
@@ -142,9 +143,10 @@ class VADeR(Method):
         keys = self._read(self._target_features(batch.view2.images, step), batch.targets)
         negatives = self.queue.negatives()
         self.queue.push(rows(keys[..., : own.queued]))
-        loss = info_nce(rows(queries), rows(keys), negatives, moco.temperature).mean()
+        found = info_nce(rows(queries), rows(keys), negatives, moco.temperature)
         return {
-            "loss": own.weight * loss,
+            "loss": own.weight * found.loss.mean(),
+            "accuracy": found.first.float().mean(),
             "spread": spread(keys),
             "valid": batch.valid.mean(),
         }

@@ -43,6 +43,8 @@ def small_method(**values: object) -> CACL:
     with torch.no_grad():  # else both networks are the same
         for parameter in method.siamese.target.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
+    for queue in method.queues.values():
+        queue.push(torch.randn_like(queue.vectors))
     return method
 
 
@@ -154,7 +156,7 @@ def test_the_pixel_head_alone_compares_the_same_places(frames_of: MakeFrames):
         keys["pixel"].flatten(0, 1),
         method.queues["pixel"].negatives(),
         0.07,
-    )
+    ).loss
     terms = method.step(batch, 0)
     torch.testing.assert_close(terms["loss"], expected.mean())
     # So do two heads that are told to.

@@ -41,7 +41,7 @@ def info_nce_by_hand(
 def test_info_nce_equals_a_loop(temperature: float, with_negatives: bool):
     queries, positives = vectors(0, 6), vectors(1, 6)
     negatives = vectors(2, 9) if with_negatives else None
-    found = info_nce(queries, positives, negatives, temperature)
+    found = info_nce(queries, positives, negatives, temperature).loss
     expected = info_nce_by_hand(queries, positives, negatives, temperature)
     torch.testing.assert_close(found, expected)
     inputs = [t for t in (queries, positives, negatives) if t is not None]
@@ -55,13 +55,41 @@ def test_info_nce_equals_a_loop(temperature: float, with_negatives: bool):
 
 def test_info_nce_keeps_its_precision_under_autocast():
     queries, positives, negatives = (vectors(n, 6).detach().float() for n in range(3))
-    expected = info_nce(queries, positives, negatives, 0.07)
+    expected = info_nce(queries, positives, negatives, 0.07).loss
     with torch.autocast("cpu", torch.bfloat16):
-        found = info_nce(queries, positives, negatives, 0.07)
+        found = info_nce(queries, positives, negatives, 0.07).loss
     assert torch.equal(found, expected)
-    low = info_nce(queries.bfloat16(), positives.bfloat16(), negatives.bfloat16(), 0.07)
+    low = info_nce(queries.bfloat16(), positives.bfloat16(), negatives.bfloat16(), 0.07).loss
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, expected, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("with_negatives", [True, False])
+def test_first_is_whose_positive_is_nearer_than_every_negative(with_negatives: bool):
+    queries, positives = vectors(0, 40), vectors(0, 40) + 2 * vectors(1, 40)
+    negatives = vectors(2, 9) if with_negatives else None
+    expected = []
+    for i, query in enumerate(queries):
+        others = positives[torch.arange(40) != i] if negatives is None else negatives
+        nearest = max(similarity(query, other, 1.0) for other in others)
+        expected.append(bool(similarity(query, positives[i], 1.0) > nearest))
+    assert 0 < sum(expected) < 40
+    assert info_nce(queries, positives, negatives, 0.07).first.tolist() == expected
+
+
+def test_a_collapsed_network_finds_none():
+    same = torch.ones(4, 5)
+    assert not info_nce(same, same, torch.ones(6, 5), 0.07).first.any()
+    assert not nt_xent(same, same, 0.07).first.any()
+
+
+def test_without_any_negative_there_is_nothing_to_learn():
+    """As in the first step of a queue."""
+    queries, positives = vectors(0, 6), vectors(1, 6)
+    found = info_nce(queries, positives, queries.detach()[:0], 0.07)
+    assert found.first.all()
+    assert torch.equal(found.loss, torch.zeros(6, dtype=torch.float64))
+    assert not torch.autograd.grad(found.loss.sum(), queries)[0].any()
 
 
 def nt_xent_by_hand(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -80,7 +108,7 @@ def nt_xent_by_hand(first: Tensor, second: Tensor, temperature: float) -> Tensor
 @pytest.mark.parametrize("count", [1, 5])
 def test_nt_xent_equals_a_loop(count: int):
     first, second = vectors(0, count), vectors(1, count)
-    found, expected = (f(first, second, 0.5) for f in (nt_xent, nt_xent_by_hand))
+    found, expected = nt_xent(first, second, 0.5).loss, nt_xent_by_hand(first, second, 0.5)
     torch.testing.assert_close(found, expected)
     for a, b in zip(
         torch.autograd.grad(found.mean(), (first, second)),
@@ -96,7 +124,7 @@ def work(environment: dict[str, str], folder: Path) -> None:
         first, second = (vectors(seed, 6).detach() for seed in (0, 1))
         part = slice(3 * rank(), 3 * rank() + 3)
         own = first[part].requires_grad_(), second[part].requires_grad_()
-        loss = nt_xent(*own, 0.2).mean()
+        loss = nt_xent(*own, 0.2).loss.mean()
         loss.backward()
         torch.save([loss.detach(), own[0].grad, own[1].grad], folder / f"{rank()}.pt")
 
@@ -105,7 +133,7 @@ def test_two_processes_contrast_with_each_other(processes: Processes, tmp_path: 
     assert processes(work, tmp_path) == [0, 0]
     parts = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1)]
     first, second = vectors(0, 6), vectors(1, 6)
-    loss = nt_xent(first, second, 0.2).mean()
+    loss = nt_xent(first, second, 0.2).loss.mean()
     loss.backward()
     torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, loss.detach())
     for place, whole in ((1, first), (2, second)):

@@ -150,6 +150,7 @@ def test_the_target_is_used_and_gets_no_gradient(name: str, film: str):
     target, online = method.modules["target"], method.modules["online"]
     assert isinstance(target, torch.nn.Module)
     assert isinstance(online, torch.nn.Module)
+    method.step(batch, 0)  # fills a queue, which is empty at first
     before = loss_of(method, batch)
     assert torch.equal(loss_of(method, batch), before)
 

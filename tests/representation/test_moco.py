@@ -32,7 +32,9 @@ SMALL = {
 def small_method(**values: object) -> MoCo:
     torch.manual_seed(0)
     dotted = {name.replace("__", "."): value for name, value in values.items()}
-    return MoCo(load(MoCo.Settings, values=SMALL | dotted), CPU)
+    method = MoCo(load(MoCo.Settings, values=SMALL | dotted), CPU)
+    method.queue.push(torch.randn_like(method.queue.vectors))
+    return method
 
 
 def test_the_defaults_are_the_papers():

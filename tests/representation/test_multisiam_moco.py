@@ -37,7 +37,10 @@ SMALL = {
 def small_method(**values: object) -> MultiSiamMoCo:
     torch.manual_seed(0)
     dotted = {name.replace("__", "."): value for name, value in values.items()}
-    return MultiSiamMoCo(load(MultiSiamMoCo.Settings, values=SMALL | dotted), CPU)
+    method = MultiSiamMoCo(load(MultiSiamMoCo.Settings, values=SMALL | dotted), CPU)
+    for queue in method.queues.values():
+        queue.push(torch.randn_like(queue.vectors))
+    return method
 
 
 def test_the_defaults_are_the_papers_and_moco_v2s():

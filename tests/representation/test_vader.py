@@ -37,7 +37,9 @@ SMALL = {
 def small_method(**values: object) -> VADeR:
     torch.manual_seed(0)
     dotted = {name.replace("__", "."): value for name, value in values.items()}
-    return VADeR(load(VADeR.Settings, values=SMALL | dotted), CPU)
+    method = VADeR(load(VADeR.Settings, values=SMALL | dotted), CPU)
+    method.queue.push(torch.randn_like(method.queue.vectors))
+    return method
 
 
 def test_the_defaults_are_the_papers():
