@@ -5,6 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from representation.watcher import Watcher
 from selfflow.runs.loop import Task
 from selfflow.runs.progress import console
 
@@ -20,7 +21,7 @@ def spread(vectors: Tensor) -> Tensor:
     return (1 - unit.mean((0, 2, 3)).square().sum()).clamp_min(0).sqrt()
 
 
-class CollapseWatch(Task[Any]):
+class CollapseWatch(Watcher):
     """A task that says so when its "spread" has fallen under a threshold.
 
     Args:
@@ -30,8 +31,7 @@ class CollapseWatch(Task[Any]):
     """
 
     def __init__(self, task: Task[Any], threshold: float, every: int = 50) -> None:
-        self.task = task
-        self.modules = task.modules
+        super().__init__(task)
         self.threshold = threshold
         self.every = every
         self.warned = False
@@ -57,7 +57,3 @@ class CollapseWatch(Task[Any]):
                 "A smaller learning rate or a higher momentum of the target may help.",
                 soft_wrap=True,
             )
-
-    def pictures(self) -> dict[str, Tensor]:
-        """Return the task's pictures."""
-        return self.task.pictures()

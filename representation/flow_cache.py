@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from representation.stopwatch import Stopwatch
 from selfflow.flow import resize_flow
 from selfflow.models import FlowModel
 from selfflow.runs.run import atomic_write
@@ -30,12 +31,16 @@ class ComputedFlow:
         iterations: its updates, if it is a RAFT.
         scale: size of the frames that the network sees, in that of the frames; their flow is
             enlarged. At 0.5 it takes a quarter of the time, and of the memory where it is kept.
+
+    Attributes:
+        time: that the network has taken so far.
     """
 
     def __init__(self, model: FlowModel, iterations: int = 12, scale: float = 1.0) -> None:
         self.model = model
         self.iterations = iterations
         self.scale = scale
+        self.time = Stopwatch()
 
     def __call__(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
         """Return forward and backward flow."""
@@ -50,8 +55,9 @@ class ComputedFlow:
                 F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
                 for image in (image1, image2)
             )
-        both = self.model.bidirectional(image1, image2, self.iterations)
-        return torch.cat(both, 1).float()
+        with self.time.running(image1.device):
+            both = self.model.bidirectional(image1, image2, self.iterations)
+            return torch.cat(both, 1).float()
 
     def size(self, image: Tensor) -> tuple[int, int]:
         """Return the (height, width) at which the network sees images `(..., H, W)`."""

@@ -4,7 +4,6 @@ VADeR's sampling of views and pixels (Pinheiro et al., NeurIPS 2020, sections 3.
 are those of the map that the network makes, cells here, each at its place in the image.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,12 +16,10 @@ from representation.crops import ResizedCrop, draw_resized_crops, take_view
 from representation.distortion import MOCO_V2, Distortion
 from representation.method import Frames
 from selfflow import affine
-from selfflow.flow import pixel_grid
 from selfflow.random import bits, purpose
 from selfflow.runs.parameter import parameter_range
 
 ATTEMPTS = 100
-DOT = 1.5  # pixels from a dot's middle to its edges, in pictures
 
 
 class MatchedViews(ResizedCrop):
@@ -169,25 +166,3 @@ def _at(positions: Tensor, chosen: Tensor) -> Tensor:
     """Return positions `(B or 1, 2, h, w)` at cells by number `(B, N)`, `(B, 2, 1, N)`."""
     flat = positions.flatten(2).expand(len(chosen), -1, -1)
     return flat.gather(2, chosen[:, None].expand(-1, 2, -1))[:, :, None]
-
-
-def matches_picture(pair: MatchedPair) -> dict[str, Tensor]:
-    """Return a picture, `(3, H, 2 W)`, of the first image's views, a dot of one colour a match."""
-    marked = (
-        _dotted(view.images[0], positions[0, :, 0])
-        for view, positions in ((pair.view1, pair.positions), (pair.view2, pair.targets))
-    )
-    return {"views": torch.cat(list(marked), 2)}
-
-
-def _dotted(image: Tensor, positions: Tensor) -> Tensor:
-    """Return an image `(3, H, W)` with coloured dots at positions `(2, N)`."""
-    count = positions.shape[1]
-    hue = torch.arange(count, device=image.device) / count
-    phase = torch.tensor((0, 1 / 3, 2 / 3), device=image.device)
-    colours = 0.5 + 0.5 * torch.cos(2 * math.pi * (hue[:, None] - phase))
-    grid = pixel_grid(*image.shape[1:], device=image.device)
-    near = (grid - positions.T[..., None, None]).abs().amax(1) <= DOT
-    for place, colour in zip(near, colours, strict=True):
-        image = torch.where(place, colour[:, None, None], image)
-    return image

@@ -12,6 +12,7 @@ from representation.correspondence import View, correspondence
 from representation.crops import ResizedCrop, box_to_frame, draw_boxes, take_view
 from representation.distortion import BYOL_1, BYOL_2, Distortion
 from representation.method import Frames
+from representation.pictures.matches import matches_picture
 from selfflow.flow import grid_like, sample
 from selfflow.random import chance, purpose
 
@@ -117,11 +118,15 @@ def shown_by_other(view: View, other: View) -> Tensor:
 
 
 def matched_picture(views: tuple[View, View]) -> dict[str, Tensor]:
-    """Return a picture, `(3, H, 3 W)`, of the first image: its views, and the second as matched.
+    """Return pictures of the first image: its matches, and its views `(3, H, 3 W)`.
 
-    On the right view 2 as it is seen from view 1, black where it does not show that part.
+    Beside the views is view 2 as it is seen from view 1, black where it does not show that part.
     """
     view1, view2 = views
-    targets, valid = correspondence(view1, view2, grid_like(view1.images))
+    positions = grid_like(view1.images)
+    targets, valid = correspondence(view1, view2, positions)
     matched = (sample(view2.images[:1], targets[:1]) * valid[:1])[0]
-    return {"views": torch.cat((view1.images[0], view2.images[0], matched), 2)}
+    return {
+        "views": torch.cat((view1.images[0], view2.images[0], matched), 2),
+        "matches": matches_picture(view1, view2, positions, targets, valid),
+    }

@@ -14,13 +14,21 @@ from representation.flow_cache import ComputedFlow, FlowCache
 from representation.method import Method
 from representation.methods import METHODS
 from representation.norm import synchronise
-from representation.optimizer import learning_rate, new_optimizer
+from representation.optimizer import effective_batch, learning_rate, new_optimizer
 from representation.pairs import image_addresses, pair_addresses
+from representation.pictures.album import Album
+from representation.probe.images import LabelledImages, open_labelled
+from representation.probe.measure import probe
+from representation.probe.watch import ProbeWatch
 from representation.settings import PretrainSettings
+from representation.snapshot import Snapshot
 from representation.source import FrameSource
 from representation.stills import open_images
-from selfflow.frames import FrameBatches, FrameCache, pairs_from_json
+from representation.throughput import Throughput
+from representation.watcher import Watcher
+from selfflow.frames import FrameBatches, FrameCache, pairs_from_json, spread
 from selfflow.models import load as load_flow_model
+from selfflow.runs import run as runs
 from selfflow.runs.devices import pick_device
 from selfflow.runs.distributed import rank, world_size
 from selfflow.runs.errors import UserError
@@ -29,6 +37,10 @@ from selfflow.runs.run import Run, home, read_json
 from selfflow.video import open_target
 
 PAIRS = "pairs.json"
+SHOWN = 3  # frames whose features are shown during training
+
+# How an encoder is looked at does not change it, and may differ when a run is continued.
+MAY_DIFFER = runs.MAY_DIFFER | {"probe"}
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,14 @@ class Pretraining:
         method: what a step does.
         batches: the pairs of frames, or images as pairs with themselves.
         flow: computes their flow; None for a method that needs none.
+        labelled: images that the encoder is probed with during training; None: it is not.
     """
 
     settings: PretrainSettings
     method: Method
     batches: FrameBatches
     flow: ComputedFlow | None
+    labelled: LabelledImages | None = None
 
 
 def method_class(name: str) -> type[Method]:
@@ -92,7 +106,16 @@ def assemble(
         batch_size=frames.batch_size,
         device=device,
     )
-    return Pretraining(settings, method, batches, flow)
+    probe, labelled = settings.probe, None
+    if probe.data is not None:
+        labelled = open_labelled(
+            probe.data,
+            data_root,
+            count=probe.images,
+            short_side=probe.short_side,
+            ignore=probe.ignore,
+        )
+    return Pretraining(settings, method, batches, flow, labelled)
 
 
 def new_method(settings: PretrainSettings, device: torch.device) -> Method:
@@ -115,8 +138,9 @@ def train(parts: Pretraining, run: Run) -> Result:
     settings, method = parts.settings, parts.method
     if rank() == 0:
         run.write_json(PAIRS, parts.batches.pairs)
-    return fit(
-        CollapseWatch(method, settings.collapse_below),
+    task = watched(parts, run)
+    result = fit(
+        task,
         batches_for(parts),
         optimizer=new_optimizer(settings, method),
         learning_rate=lambda step: learning_rate(settings, step),
@@ -124,6 +148,47 @@ def train(parts: Pretraining, run: Run) -> Result:
         run=run,
         title=f"Pre-training ({settings.method})",
     )
+    if isinstance(task, Album):
+        task.end(result.steps)
+    return result
+
+
+def watched(parts: Pretraining, run: Run) -> Watcher:
+    """Return the method with all that is looked at while it is trained; none of it changes it."""
+    settings, method, batches = parts.settings, parts.method, parts.batches
+    snapshot = Snapshot(method.encoder, settings.probe.stride)
+    task: Watcher = Throughput(
+        CollapseWatch(method, settings.collapse_below),
+        effective_batch(settings),
+        settings.loop.accumulate,
+        None if parts.flow is None else parts.flow.time,
+    )
+    if parts.labelled is not None:
+        task = ProbeWatch(task, snapshot, parts.labelled, settings.probe)
+    if settings.loop.pictures_every:
+        places = spread(batches.pairs, SHOWN, settings.seed)
+        images = [batches.cache.batch([place], device=batches.device).image1 for place in places]
+        task = Album(task, snapshot, images, run.path)
+    return task
+
+
+def summary(parts: Pretraining, result: Result) -> dict[str, float]:
+    """Return how a training went: speed, where its time went, what was measured last.
+
+    The probe is of the encoder that is kept: of averaged weights, if they are averaged.
+    """
+    settings = parts.settings
+    seconds = max(result.seconds, 1e-9)
+    found = {
+        **result.means,
+        **result.figures,
+        "images_per_second": effective_batch(settings) * result.steps / seconds,
+        "share_of_time_waiting": result.waited / seconds,
+    }
+    if parts.labelled is not None:
+        kept = Snapshot(parts.method.encoder, settings.probe.stride)()
+        found |= probe(kept, parts.labelled, settings.probe)
+    return found
 
 
 def batches_for(parts: Pretraining, *, cached: bool | None = None) -> Callable[[int], Any]:

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from representation.encoder import Decoder, Stride
+from representation.probe.settings import ProbeSettings
 from representation.resnet import Architecture
 from representation.views import ViewSize
 from selfflow.runs.config import Config
@@ -99,6 +100,7 @@ class PretrainSettings(Config):
     encoder: EncoderSettings = EncoderSettings()
     heads: HeadSettings = HeadSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+    probe: ProbeSettings = ProbeSettings()
     loop: LoopSettings = LoopSettings(clip=0.0)
 
 
@@ -115,6 +117,8 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "loop.steps": 400,
         "loop.log_every": 25,
         "loop.pictures_every": 100,
+        "probe.every": 200,
+        "probe.short_side": 160,
     },
     "cuda": {"loop.steps": 20000, "loop.precision": "bfloat16"},
 }

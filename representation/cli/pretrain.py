@@ -7,7 +7,15 @@ import click
 
 from representation.estimate import estimate
 from representation.methods import METHODS
-from representation.pretrain import PAIRS, assemble, method_class, save, train
+from representation.pretrain import (
+    MAY_DIFFER,
+    PAIRS,
+    assemble,
+    method_class,
+    save,
+    summary,
+    train,
+)
 from representation.settings import DEVICE_DEFAULTS, PretrainSettings
 from selfflow.models import default_model
 from selfflow.runs.cli import Common, common_options, distributed, json_option, print_result
@@ -57,19 +65,19 @@ def pretrain(
     folder = out or default_run_path("pretrain", Path(settings.name).name.removesuffix(SUFFIX))
     parts = together(lambda: assemble(settings, data_root=common.data_root, listed=folder / PAIRS))
     common.announce(settings, estimate(parts))
-    with Run.open(folder, "pretrain", settings) as run:
+    with Run.open(folder, "pretrain", settings, may_differ=MAY_DIFFER) as run:
         result = train(parts, run)
         if rank() != 0:
             return
-        summary = {
+        results = {
             "encoder": str(save(parts, result)),
             "run": str(folder),
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
-            **result.means,
+            **summary(parts, result),
         }
-        run.write_json("results.json", summary)
-    print_result(summary, as_json)
+        run.write_json("results.json", results)
+    print_result(results, as_json)
 
 
 def resolve(common: Common, flags: dict[str, Any]) -> PretrainSettings:

@@ -52,6 +52,7 @@ from representation.methods.moco import MoCoSettings, check_parts
 from representation.models import new_encoder
 from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
+from representation.pictures.matches import matches_picture
 from representation.queue import Queue
 from representation.rolling import draw_shifts, roll
 from representation.same_place import SamePlaceViews, take_same_place
@@ -263,7 +264,10 @@ class CACL(Method):
         self.siamese.follow(step)
 
     def pictures(self) -> dict[str, Tensor]:
-        """Return the latest first pair: its views, and what view 1's cells match in view 2."""
+        """Return the latest first pair: its views, and what view 1's cells match in view 2.
+
+        Of the matches, those by affinity, a picture of their own shows a few.
+        """
         if self.latest is None:
             return {}
         pair, matches = self.latest
@@ -273,7 +277,10 @@ class CACL(Method):
         positions = self.encoder.positions(*first.shape[-2:])
         found = positions.flatten(2)[:, :, matches[0]].view_as(positions)
         matched = F.interpolate(sample(second, found), first.shape[-2:], mode="nearest")
-        return {"views": torch.cat((first, second, matched), 3)[0]}
+        return {
+            "views": torch.cat((first, second, matched), 3)[0],
+            "matches": matches_picture(pair.view1, pair.view2, positions, found),
+        }
 
 
 def mean_of(found: Contrast) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ from representation.image_views import side_by_side
 from representation.method import Frames, Method
 from representation.models import new_encoder
 from representation.optimizer import parameter_groups
+from representation.pictures.matches import matches_picture
 from representation.settings import PretrainSettings
 from representation.siamese import Siamese, distance
 from representation.views import ViewSettings, draw_crops, make_view
@@ -200,9 +201,9 @@ class FlowE(Method):
         self.siamese.follow(step)
 
     def pictures(self) -> dict[str, Tensor]:
-        """Return the latest batch's first pair: view 1, view 2, and view 2 as seen from view 1.
+        """Return the latest batch's first pair: its matches, and its views.
 
-        Invalid places of the last one are black.
+        Beside the views is view 2 as seen from view 1, black where that is not valid.
         """
         if self.latest is None:
             return {}
@@ -212,7 +213,10 @@ class FlowE(Method):
         size = view1.images.shape[-2:]
         aligned = sample(view2.images[:1], match.targets[:1]) * match.valid[:1]
         aligned = F.interpolate(aligned, size, mode="nearest")
-        return {"views": torch.cat((view1.images[0], view2.images[0], aligned[0]), 2)}
+        return {
+            "views": torch.cat((view1.images[0], view2.images[0], aligned[0]), 2),
+            "matches": matches_picture(view1, view2, match.positions, match.targets, match.valid),
+        }
 
 
 def equivariance_loss(

@@ -34,17 +34,13 @@ from torch import Tensor
 from representation.collapse import spread
 from representation.contrast import info_nce
 from representation.encoder import read_features
-from representation.matched_pixels import (
-    MatchedPair,
-    MatchedViews,
-    matches_picture,
-    take_matched_views,
-)
+from representation.matched_pixels import MatchedPair, MatchedViews, take_matched_views
 from representation.method import Frames, Method
 from representation.methods.moco import MoCoSettings, check_parts
 from representation.models import new_encoder
 from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
+from representation.pictures.matches import matches_picture
 from representation.queue import Queue
 from representation.settings import EncoderSettings, OptimizerSettings, PretrainSettings
 from representation.siamese import Siamese
@@ -171,7 +167,11 @@ class VADeR(Method):
 
     def pictures(self) -> dict[str, Tensor]:
         """Return the latest batch's first image: its views, with their matches."""
-        return {} if self.latest is None else matches_picture(self.latest)
+        if self.latest is None:
+            return {}
+        pair = self.latest
+        picture = matches_picture(pair.view1, pair.view2, pair.positions, pair.targets)
+        return {"matches": picture}
 
 
 def check_pixels(settings: VADeRPretraining, cells: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,7 @@ from selfflow.runs.config import Config, flatten, load, option, read_toml, to_to
 from selfflow.runs.errors import UserError
 
 
-def check_settings(
-    path: Path, config: Config, may_differ: Collection[str], prefix: str = ""
-) -> None:
+def check_settings(path: Path, config: Config, may_differ: Set[str], prefix: str = "") -> None:
     """Raise UserError if settings differ from those that a run was started with.
 
     Not only the user may have changed them: defaults may have, with the code. So the error names
@@ -21,7 +19,7 @@ def check_settings(
     Args:
         path: the run's folder, in which `config.toml` has the settings it was started with.
         config: the settings now.
-        may_differ: last parts of the keys that may differ.
+        may_differ: last parts of the keys that may differ, or their first: whole groups.
         prefix: what the command's `--set` wants before a key, such as a stage's number in a chain.
     """
     old, new = read_toml(path / "config.toml"), tomllib.loads(to_toml(config))
@@ -29,7 +27,8 @@ def check_settings(
     different = [
         key
         for key in [*now, *(key for key in was if key not in now)]
-        if was.get(key) != now.get(key) and key.rpartition(".")[2] not in may_differ
+        if was.get(key) != now.get(key)
+        and may_differ.isdisjoint((key.partition(".")[0], key.rpartition(".")[2]))
     ]
     if not different:
         return

@@ -130,7 +130,8 @@ def fit(
                 if state.average is not None:
                     state.average.update(result.steps - result.skipped)
                 means.add(terms)
-                bar.advance(note=f"loss {terms['loss']:.4g}")
+                notes = (f"loss {terms['loss']:.4g}", task.note())
+                bar.advance(note=", ".join(filter(None, notes)))
             else:
                 bad += 1
                 result.skipped += 1
@@ -144,9 +145,10 @@ def fit(
             result.waited = earlier.waited + data.waited
             ended = wish is Wish.STOP or _ended(result, settings)
             if means.count and (ended or _due(result.steps, settings.log_every)):
-                result.means = means.take()
+                result.means, figures = means.take(), task.figures()
+                result.figures = {**result.figures, **figures}
                 if log is not None:
-                    _record(log, result, learning_rate(step))
+                    _record(log, result, learning_rate(step), figures)
             if log is not None and _due(result.steps, settings.pictures_every):
                 for name, picture in task.pictures().items():
                     log.writer.add_image(name, picture, result.steps)
@@ -207,18 +209,17 @@ def _diverged(what: str, result: Result, run: Run | None, kept: int | None) -> D
     return DivergedError(f"{what} without finite values, up to step {result.steps}{where}")
 
 
-def _record(run: Run, result: Result, rate: float) -> None:
-    """Write the step's scalars and how the loop itself is doing as events."""
-    for name, value in result.means.items():
-        run.writer.add_scalar(f"terms/{name}", value, result.steps)
+def _record(run: Run, result: Result, rate: float, figures: dict[str, float]) -> None:
+    """Write the step's scalars, the task's figures and how the loop itself is doing as events."""
     loop = {
         "learning_rate": rate,
         "skipped": result.skipped,
         "steps_per_second": result.steps / result.seconds,
         "share_of_time_waiting": result.waited / result.seconds,
     }
-    for name, value in loop.items():
-        run.writer.add_scalar(f"loop/{name}", value, result.steps)
+    for group, values in {"terms": result.means, "figures": figures, "loop": loop}.items():
+        for name, value in values.items():
+            run.writer.add_scalar(f"{group}/{name}", value, result.steps)
 
 
 def _ended(result: Result, settings: LoopSettings) -> bool:

@@ -6,7 +6,7 @@ import os
 import pickle
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ MAY_DIFFER = frozenset(
         "device",
         "accumulate",
         "log_every",
+        "pictures_every",
         "save_every",
         "prefetch",
         "trials",
@@ -124,7 +125,7 @@ class Run:
         kind: str,
         config: Config,
         *,
-        may_differ: Collection[str] = MAY_DIFFER,
+        may_differ: Set[str] = MAY_DIFFER,
         prefix: str = "",
     ) -> "Run":
         """Create a run folder, or continue one that was made for the same configuration.
@@ -133,7 +134,7 @@ class Run:
             path: the folder.
             kind: "search", "train", "pretrain", ...
             config: resolved; its `seed`, if it has one, is recorded with the environment.
-            may_differ: last parts of the keys in which a continued run may differ.
+            may_differ: last parts of the keys in which a continued run may differ, or their first.
             prefix: what the command's `--set` wants before a key.
 
         Raises:
@@ -200,7 +201,7 @@ def check_run(
     path: Path,
     kind: str,
     config: Config,
-    may_differ: Collection[str] = MAY_DIFFER,
+    may_differ: Set[str] = MAY_DIFFER,
     prefix: str = "",
 ) -> None:
     """Raise the UserError that `Run.open` would raise for this folder; write nothing."""
@@ -213,9 +214,7 @@ def check_run(
     check_settings(path, config, may_differ, prefix)
 
 
-def _prepare(
-    path: Path, kind: str, config: Config, may_differ: Collection[str], prefix: str
-) -> None:
+def _prepare(path: Path, kind: str, config: Config, may_differ: Set[str], prefix: str) -> None:
     """Check and describe a run folder; errors as `Run.open`'s."""
     check_run(path, kind, config, may_differ, prefix)
     if (path / _RECORD).exists():

@@ -41,6 +41,14 @@ class Task(Protocol[B_contra]):
         """Return pictures `(3, H, W)` in [0, 1] of the last step, to be recorded."""
         return {}
 
+    def figures(self) -> dict[str, float]:
+        """Return what was found out beside the steps since this was last asked, to be recorded."""
+        return {}
+
+    def note(self) -> str:
+        """Return a few words for the bar, beside the loss."""
+        return ""
+
 
 class Wish(Enum):
     """What someone who watches a training may ask for after a step."""
@@ -59,6 +67,7 @@ class Result:
         waited: seconds of it that were spent waiting for data.
         skipped: steps without an update, for a loss or gradient that was not finite.
         means: the last recorded means of the step's scalars.
+        figures: the last recorded figures of the task, see `Task.figures`.
         budget_reached: whether the budget, or who watched it, ended it before the last step.
     """
 
@@ -67,4 +76,5 @@ class Result:
     waited: float = 0.0
     skipped: int = 0
     means: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
     budget_reached: bool = False

@@ -78,6 +78,12 @@ def test_pretrain_leaves_an_encoder_a_run_and_a_result(home: Path, film: str):
     assert 0 < summary["loss"] < 4
     assert 0 < summary["spread"] <= 1
     assert 0 < summary["valid"] < 1
+    assert summary["images_per_second"] > 0
+    assert 0 < summary["share_of_time_in_flow"] < 1
+    assert 0 <= summary["share_of_time_waiting"] <= 1
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        f"{name}-000003.png" for name in ("views", "matches", "features")
+    }
     metadata = read_metadata(home / "models" / "flowe.safetensors")
     assert metadata["kind"] == "encoder"
     assert metadata["target"] == film
@@ -90,6 +96,25 @@ def test_pretrain_leaves_an_encoder_a_run_and_a_result(home: Path, film: str):
     assert len(json.loads((folder / "pairs.json").read_text())) == FRAMES - 1
     assert list((home / "flow").rglob("*.npy"))
     assert "about" in result.stderr
+
+
+def test_a_run_may_be_probed_and_so_may_one_that_goes_on(home: Path, film: str, tmp_path: Path):
+    for name in ("cat", "dog"):
+        for number in range(2):
+            pixels = np.full((40, 40, 3), 200 * (name == "dog") + number, np.uint8)
+            write_image(tmp_path / "pets" / name / f"{number}.png", pixels)
+    arguments = ("--method", "byol", "--target", film, *TINY, "--set", "frames.batch_size=4")
+    assert run("pretrain", *arguments, "--steps", "1").exit_code == 0
+    probed = ("--set", f"probe.data={tmp_path / 'pets'}", "--steps", "2", "--json")
+    result = run("pretrain", *arguments, *probed)
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["probe_accuracy"] in (0, 0.5, 1)
+    assert "probe_miou" not in summary
+    wrong = run("pretrain", *arguments, "--set", f"probe.data={tmp_path / 'nothing'}")
+    assert wrong.exit_code == 2
+    assert "no labelled images" in wrong.stderr
+    assert len(wrong.stderr.strip().splitlines()) == 1
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(

@@ -59,6 +59,8 @@ OWN: dict[str, dict[str, Any]] = {
 # Which look at two frames, and which have no target network.
 PAIRED = {"flowe", "cacl"}
 ALONE = {"simclr"}
+# Which know the points that belong together.
+MATCHED = {"flowe", "cacl", "vader", "multisiam", "multisiam-moco"}
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +105,26 @@ def trained(parts: Pretraining, folder: Path) -> dict[str, Tensor]:
     return dict(tensors(state))
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a folder of two small images with label maps."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for split in ("train", "val"):
+        ids = np.indices((40, 48))[1].astype(np.uint8) // 16
+        write_image(folder / split / "a.png", np.repeat(80 * ids[..., None], 3, 2))
+        write_image(folder / f"{split}annot" / "a.png", ids)
+    return str(folder)
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_two_steps_and_two_more_are_four_bit_for_bit(
-    name: str, film: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_steps_and_two_more_are_four_bit_for_bit_and_being_watched_changes_nothing(
+    name: str, film: str, labelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    given = settings(name, film)
-    whole = trained(assemble(given), tmp_path / "whole")
+    whole = trained(
+        assemble(settings(name, film, **{"loop.pictures_every": 0})), tmp_path / "whole"
+    )
+    watching = {"probe.data": labelled, "probe.every": 1, "loop.pictures_every": 1}
+    given = settings(name, film, **watching)
     after_step = pretrain.CollapseWatch.after_step
 
     def stop_after_two(watch: pretrain.CollapseWatch, step: int) -> None:
@@ -127,6 +143,15 @@ def test_two_steps_and_two_more_are_four_bit_for_bit(
     assert found.keys() == whole.keys()
     for place, value in whole.items():
         assert torch.equal(value, found[place]), place
+    figures = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["result"][
+        "figures"
+    ]
+    assert 0 <= figures["probe_miou"] <= 1
+    assert figures["images_per_second"] > 0
+    assert ("share_of_time_in_flow" in figures) == (name == "flowe")
+    pictures = {path.name for path in (tmp_path / "parts" / "pictures").iterdir()}
+    assert {f"features-{step:06d}.png" for step in (1, 2, 3, 4)} <= pictures
+    assert ("matches-000003.png" in pictures) == (name in MATCHED)
     early = dict(tensors(stopped))
     weights = [place for place in whole if place.startswith(".modules.online.encoder")]
     assert any(not torch.equal(early[place], whole[place]) for place in weights)

@@ -328,7 +328,9 @@ def test_pictures_show_both_views_and_their_alignment():
     method = small_method()
     assert method.pictures() == {}
     method.step(method.prepare(frames()), 0)
-    (picture,) = method.pictures().values()
+    pictures = method.pictures()
+    assert pictures.keys() == {"views", "matches"}
+    picture = pictures["views"]
     assert picture.shape == (3, 32, 3 * 48)
     assert picture.min() >= 0
     assert picture.max() <= 1

@@ -1,7 +1,5 @@
 from collections.abc import Callable
-from dataclasses import replace
 
-import pytest
 import torch
 
 from representation.correspondence import correspondence
@@ -12,7 +10,6 @@ from representation.matched_pixels import (
     draw_matches,
     draw_matching_crops,
     found_in,
-    matches_picture,
     take_matched_views,
 )
 from representation.method import Frames
@@ -148,20 +145,3 @@ def test_each_view_has_its_own_distortion(frames_of: MakeFrames):
     second = take_matched_views(frames, settings(second=inverted), CELLS)
     assert torch.equal(second.view1.images, plain.view1.images)
     torch.testing.assert_close(second.view2.images, 1 - plain.view2.images)
-
-
-@pytest.mark.parametrize("sampling", ["same", "different"])
-def test_the_picture_has_a_dot_of_one_colour_at_both_pixels_of_a_match(
-    sampling: str, frames_of: MakeFrames
-):
-    pair = take_matched_views(frames_of(2), settings(sampling=sampling, pixels=1), CELLS)
-    view1, view2 = (replace(v, images=0 * v.images) for v in (pair.view1, pair.view2))
-    picture = matches_picture(replace(pair, view1=view1, view2=view2))
-    views = picture["views"]
-    assert views.shape == (3, 24, 64)
-    for half, positions in ((views[:, :, :32], pair.positions), (views[:, :, 32:], pair.targets)):
-        red = (half - torch.tensor((1.0, 0.25, 0.25)).view(3, 1, 1)).abs().amax(0) < 1e-5
-        x, y = positions[0, :, 0, 0].round().long().tolist()
-        assert red[y, x]
-        assert 1 <= red.sum() <= 16
-        assert (half[:, ~red] == 0).all()

@@ -48,6 +48,7 @@ def named(message: str, prefix: str = "") -> list[str]:
 def test_the_same_settings_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(to_toml(Settings()))
     check_settings(tmp_path, Settings(loop=Loop(steps=20)), {"steps"})
+    check_settings(tmp_path, Settings(loop=Loop(steps=20, rate=0.3)), {"loop"})
 
 
 def test_defaults_that_changed_with_the_code_are_named_as_options_that_continue(

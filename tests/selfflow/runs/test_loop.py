@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfflow.runs.config import Config
 from selfflow.runs.errors import DivergedError, UserError
 from selfflow.runs.loop import LoopSettings, Result, Task, Wish, fit
+from selfflow.runs.progress import Bar
 from selfflow.runs.run import Run
 
 
@@ -45,6 +46,12 @@ class Regression(Task[Tensor]):
 
     def pictures(self) -> dict[str, Tensor]:
         return {"grey": torch.full((3, 4, 4), 0.5)}
+
+    def figures(self) -> dict[str, float]:
+        return {"seen": len(self.seen)}
+
+    def note(self) -> str:
+        return f"{len(self.seen)} seen"
 
 
 def batches(number: int) -> Tensor:
@@ -371,10 +378,17 @@ def test_checkpoints_are_written_at_their_intervals(
     assert saved == [1, 2, 3]
 
 
-def test_events_hold_terms_and_the_loop(tmp_path: Path) -> None:
+def test_events_hold_terms_figures_and_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(tmp_path, steps=4, log_every=2, pictures_every=4)
+    notes: list[str] = []
+    monkeypatch.setattr(Bar, "advance", lambda bar, count=1, note="": notes.append(note))
+    _, result = train(tmp_path, steps=4, log_every=2, pictures_every=4)
+    assert result.figures == {"seen": 4}
+    assert [note.partition(", ")[2] for note in notes] == ["1 seen", "2 seen", "3 seen", "4 seen"]
+    assert train(tmp_path, steps=4)[1].figures == {"seen": 4}  # from the checkpoint
     events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     assert {
@@ -386,6 +400,7 @@ def test_events_hold_terms_and_the_loop(tmp_path: Path) -> None:
         "loop/share_of_time_waiting",
     } <= set(events.Tags()["scalars"])
     assert [e.step for e in events.Scalars("terms/loss")] == [2, 4]
+    assert [e.value for e in events.Scalars("figures/seen")] == [2, 4]
     rates = [e.value for e in events.Scalars("loop/learning_rate")]
     assert rates == pytest.approx([0.1 / 2, 0.1 / 4])
     assert events.Tags()["images"] == ["grey"]
