@@ -1,0 +1,5 @@
+"""Masks propagated through video by nearest neighbours in feature space."""
+
+from representation.readout.propagation.task import Propagation
+
+__all__ = ["Propagation"]
