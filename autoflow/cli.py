@@ -108,7 +108,7 @@ def search(
     path = out or default_run_path("search", settings.name)
     device = pick_device(settings.device)
     expected = estimate(settings, path, device, train=not no_train)
-    common.announce(settings, expected.lines)
+    common.announce(settings.public(), expected.lines)
     found = run_search(settings, path, device, train=not no_train, begun=begun, step=expected.step)
     shown = found.results | {"report": str(found.report), "run": str(path)}
     if not as_json:

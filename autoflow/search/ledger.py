@@ -34,8 +34,8 @@ from autoflow.search.results import (
     is_cut_off,
     read_trial,
 )
+from autoflow.search.storage import GRACE
 from autoflow.search.strategies import Job, Strategy
-from autoflow.search.study import GRACE
 
 MOST_RETRIES = 2
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from autoflow.search.results import TrialResult, ranked
 from autoflow.search.settings import SearchSettings
 from selfflow.runs.progress import format_duration
+from selfflow.runs.wording import counted
 
 WIDE = 110  # columns of a terminal that has room for whole words
 _BAR = 30
@@ -25,7 +26,7 @@ class Moment:
     Attributes:
         trials: all that count, in order of their numbers.
         elapsed: seconds since the beginning of running trials, by number.
-        workers: processes that take trials, as far as is known here.
+        workers: processes that take trials, as far as is known here; 0: it is over.
         seconds_left: until no more trials are run; None: no budget.
     """
 
@@ -80,10 +81,10 @@ def search_table(settings: SearchSettings, moment: Moment, *, width: int, height
 
 def _heading(settings: SearchSettings, moment: Moment) -> str:
     ended = len(moment.ended)
-    left = time_left(moment, settings.trials)
+    left = time_left(moment, settings.trials) if moment.workers else None
     done = _BAR * min(ended, settings.trials) // settings.trials
     bar = "━" * done + "─" * (_BAR - done)
-    said = "" if left is None else f", {format_duration(left)} left"
+    said = "" if left is None else f", {format_duration(left)} left for them"
     what = f"{settings.strategy} on {settings.target}"
     return f"{bar} {ended}/{settings.trials} trials{said} · {what}"
 
@@ -98,7 +99,7 @@ def _outcome(moment: Moment, best: TrialResult | None) -> str:
     parts = [
         f"best Ω {best.omega:.4f} (trial {best.number}{beside})" if best else "no best yet",
         *(f"{count} {state}" for state, count in counts.items() if count),
-        f"{moment.workers} worker{'' if moment.workers == 1 else 's'}",
+        *([counted(moment.workers, "worker")] if moment.workers else []),
     ]
     return " · ".join(parts)
 

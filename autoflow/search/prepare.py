@@ -9,7 +9,7 @@ from autoflow.search.bench import BASE, Bench, make_base, open_bench
 from autoflow.search.budget import Budget
 from autoflow.search.pairs import pairs_of, write_pairs
 from autoflow.search.settings import SearchSettings
-from autoflow.search.study import check_study, read_study
+from autoflow.search.study import check_study, kept, read_study
 from autoflow.search.work import BASE_OF_STUDY, PAIRS, STUDY, storage_of
 from selfflow.runs.errors import UserError
 from selfflow.runs.lock import locked
@@ -42,15 +42,15 @@ def prepare(
     Raises:
         UserError: the folder or the study was made for something else, or the time is over.
     """
-    check_run(path, "search", settings, _MAY_DIFFER)
+    check_run(path, "search", settings.public(), _MAY_DIFFER)
     waiting = f"{path}: another process prepares the search; this one waits."
     end = None if budget is None else budget.end
     with locked(path / LOCK, waiting, until=end) as held:
         if not held:
             raise UserError(f"{path}: the budget is over before the search is prepared")
-        check_run(path, "search", settings, _MAY_DIFFER)
+        check_run(path, "search", settings.public(), _MAY_DIFFER)
         known = _purpose_of_study(settings, path)
-        Run.open(path, "search", settings, may_differ=_MAY_DIFFER)
+        Run.open(path, "search", settings.public(), may_differ=_MAY_DIFFER)
         if known and not (path / "pairs.json").exists():
             _take_pairs(settings, path)
         bench = open_bench(settings, path, device)
@@ -68,9 +68,10 @@ def prepare(
 def _take_pairs(settings: SearchSettings, path: Path) -> None:
     """Store the study's list of pairs: chosen here, on another machine, it might be another."""
     study = read_study(storage_of(settings, path), settings.name)
-    if PAIRS in study.user_attrs:
+    listed = kept(study, PAIRS)
+    if listed is not None:
         target = open_target(settings.target, settings.data_root)
-        pairs = pairs_of(study.user_attrs[PAIRS], f"study {settings.name}", target)
+        pairs = pairs_of(listed, f"study {settings.name}", target)
         write_pairs(path / "pairs.json", pairs)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from autoflow.search.objective import Metric
 from autoflow.search.pairs import PairSettings
+from autoflow.search.storage import without_password
 from autoflow.search.strategies.pbt import PbtSettings
 from autoflow.train import CPU_TRAINING, GPU_TRAINING, SceneTraining
 from selfflow.runs.config import Config
@@ -163,6 +164,12 @@ class SearchSettings(Config):
     final_start: Literal["shared", "scratch"] = Field(
         "scratch", description="what the last training starts from; as in trial.start"
     )
+
+    def public(self) -> "SearchSettings":
+        """Return them as others may read them, in a run folder: without the storage's password."""
+        if self.storage is None:
+            return self
+        return self.model_copy(update={"storage": without_password(self.storage)})
 
     def made_for(self) -> dict[str, Any]:
         """Return what workers of one study have in common.

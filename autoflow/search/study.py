@@ -2,33 +2,20 @@
 
 import hashlib
 import json
-import random
-import time
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from sqlalchemy import make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    IntegrityError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
 
+from autoflow.search.storage import connect, not_opened, shown
 from selfflow.runs.errors import UserError
 
 MADE_FOR = "made_for"
-# Seconds from one sign of life of a running trial to the next, and without any until it is taken
-# for dead: a storage that is restarted, or a machine that is busy, may take a minute.
-HEARTBEAT, GRACE = 20, 120
-# Seconds for which a storage may be out of reach, and from one look at it to the next.
-OUTAGE, PAUSE = 600, 4
-_MOST_WAITS = 10
+# Characters of JSON in one attribute: MySQL's columns take 65,535 bytes, and a part of a text, as
+# JSON once more, has two for each quotation mark.
+LONGEST = 30_000
+_PARTS = "parts"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -48,12 +35,12 @@ def open_study(storage: str, name: str, *, made_for: Mapping[str, Any]) -> optun
     try:
         study = optuna.create_study(
             study_name=name,
-            storage=_storage(storage),
+            storage=connect(storage),
             direction="minimize",
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy's and the drivers' own kinds
-        raise _not_opened(storage, error) from None
+        raise not_opened(storage, error) from None
     wanted = json.loads(json.dumps(made_for))
     known = study.user_attrs.get(MADE_FOR)
     if known is None:
@@ -76,11 +63,11 @@ def check_study(storage: str, name: str, made_for: Mapping[str, Any]) -> dict[st
         UserError: no such storage, or the study was made for something else.
     """
     try:
-        study = optuna.load_study(study_name=name, storage=_storage(storage))
+        study = optuna.load_study(study_name=name, storage=connect(storage))
     except KeyError:
         return {}
     except Exception as error:
-        raise _not_opened(storage, error) from None
+        raise not_opened(storage, error) from None
     known: dict[str, Any] = study.user_attrs.get(MADE_FOR, {})
     wanted = json.loads(json.dumps(made_for))
     if known:
@@ -95,90 +82,43 @@ def read_study(storage: str, name: str) -> optuna.Study:
         UserError: no such storage or study.
     """
     try:
-        return optuna.load_study(study_name=name, storage=_storage(storage))
+        return optuna.load_study(study_name=name, storage=connect(storage))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{shown(storage)}: study {name} cannot be opened ({reason})") from None
 
 
-def wait_for_storage(study: optuna.Study, error: StorageInternalError) -> None:
-    """Return once the storage of a study answers again, as after the restart of a server.
+def keep(study: optuna.Study, name: str, content: Mapping[str, Any]) -> None:
+    """Store an attribute of any length; what is too long for one lies in several, read by `kept`.
 
     Args:
-        study: whose storage.
-        error: how it failed.
-
-    Raises:
-        UserError: it does not within minutes.
+        study: whose attribute.
+        name: of the attribute, and the first word of those with its parts.
+        content: as JSON has it.
     """
-    end = time.monotonic() + OUTAGE
-    while time.monotonic() < end:
-        time.sleep(random.uniform(0.5, 1.5) * PAUSE)  # workers do not come back all at once
-        with suppress(StorageInternalError):
-            study.user_attrs  # noqa: B018 (asks the storage)
-            return
-    reason = str(error.__cause__ or error).strip().splitlines()[0]
-    raise UserError(f"the storage is out of reach ({reason}); the same command goes on") from None
+    text = json.dumps(content)
+    if len(text) <= LONGEST:
+        study.set_user_attr(name, content)
+        return
+    parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
+    for number, part in enumerate(parts):
+        study.set_user_attr(f"{name} {number}", part)
+    study.set_user_attr(name, {_PARTS: len(parts)})  # last: who sees it finds all of them
+
+
+def kept(study: optuna.Study, name: str) -> Any:
+    """Return what `keep` has stored under a name, None if nothing."""
+    attributes = study.user_attrs
+    content = attributes.get(name)
+    if not isinstance(content, dict) or set(content) != {_PARTS}:
+        return content
+    return json.loads("".join(attributes[f"{name} {n}"] for n in range(content[_PARTS])))
 
 
 def digest(study: optuna.Study) -> str:
     """Return a short name of what a study was made for: another one's trainings differ."""
     text = json.dumps(study.user_attrs[MADE_FOR], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    if url.startswith("sqlite"):
-        # Several processes write to one file; each waits for its turn.
-        engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
-    else:
-        # A server has some hundred connections for all workers, and may have been restarted.
-        engine = {"pool_size": 1, "pool_pre_ping": True}
-
-    def connect() -> optuna.storages.RDBStorage:
-        return optuna.storages.RDBStorage(
-            _with_driver(url),
-            engine_kwargs=engine,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-        )
-
-    for _ in range(_MOST_WAITS):
-        try:
-            return connect()
-        except SQLAlchemyError as error:
-            if not _is_being_made(error):
-                raise
-            time.sleep(random.uniform(0.1, 1.0))
-    return connect()
-
-
-def _with_driver(url: str) -> str:
-    """Return a URL that names the driver that comes with the extra `postgresql`."""
-    known = "postgresql://"
-    return f"postgresql+psycopg://{url.removeprefix(known)}" if url.startswith(known) else url
-
-
-def _is_being_made(error: SQLAlchemyError) -> bool:
-    """Return whether a storage could not be opened because others are making its tables now."""
-    if isinstance(error, IntegrityError | ProgrammingError):
-        return True
-    return isinstance(error, OperationalError) and "already exists" in str(error)
-
-
-def shown(storage: str) -> str:
-    """Return a storage URL as it may be read by others, without its password."""
-    try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except ArgumentError:
-        return storage
-
-
-def _not_opened(storage: str, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, ImportError):
-        reason = "its driver is not installed; PostgreSQL's is: pip install 'selfflow[postgresql]'"
-    return UserError(f"--storage {shown(storage)}: cannot be opened ({reason})")
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -23,8 +23,9 @@ from autoflow.search.ledger import Ledger
 from autoflow.search.report.tables import to_csv, trial_rows
 from autoflow.search.results import TrialResult, ranked, read_trials, typical_seconds
 from autoflow.search.settings import SearchSettings
+from autoflow.search.storage import shown, wait_for_storage
 from autoflow.search.strategies import Strategy, strategy_of
-from autoflow.search.study import digest, open_study, shown, wait_for_storage
+from autoflow.search.study import digest, keep, open_study
 from autoflow.search.trial import Start, run_trial
 from autoflow.search.trial_folder import TOP, TrialFolder, tidy
 from autoflow.sets import Mixture
@@ -59,7 +60,7 @@ def open_trials(settings: SearchSettings, bench: Bench, path: Path) -> optuna.St
         made_for=settings.made_for() | {"space": ranges} | found,
     )
     if PAIRS not in study.user_attrs:
-        study.set_user_attr(PAIRS, bench.pairs.as_json())
+        keep(study, PAIRS, bench.pairs.as_json())
     return study
 
 

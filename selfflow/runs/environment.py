@@ -1,6 +1,7 @@
 """What a run was made with."""
 
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 
+# scheme://user:password@host, and scheme://host?password=...
+_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@\s]*(@)|([?&]passw(?:or)?d=)[^&\s]*")
 _PACKAGES = ("selfflow", "torch", "torchvision", "numpy", "opencv-python-headless", "optuna")
 
 
@@ -56,10 +59,13 @@ def _output(call: list[str]) -> str:
 
 
 def command() -> list[str]:
-    """Return the command as it was typed; of `python -m selfflow`, `selfflow` and what follows."""
+    """Return the command as it was typed, but for passwords in URLs, which are left out.
+
+    Of `python -m selfflow` it is `selfflow` and what follows.
+    """
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
-    return [name, *sys.argv[1:]]
+    return [name, *(_PASSWORD.sub(r"\1\2\3", each) for each in sys.argv[1:])]
 
 
 def now() -> str:

@@ -23,8 +23,8 @@ from autoflow.search.entry import Outcome
 from autoflow.search.ledger import MOST_RETRIES
 from autoflow.search.owners import new_owner
 from autoflow.search.results import WITHDRAWN, TrialResult, finished, read_trials
+from autoflow.search.storage import GRACE
 from autoflow.search.strategies import Job
-from autoflow.search.study import GRACE
 
 HOUR_AGO = "datetime('now', '-1 hour')"
 

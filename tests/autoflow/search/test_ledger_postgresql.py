@@ -17,11 +17,11 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from test_ledger_scale import assert_cheap, keep_books, typical
 
-from autoflow.search import study as study_module
+from autoflow.search import storage as storage_module
 from autoflow.search.entry import Outcome
 from autoflow.search.heart import Heart
 from autoflow.search.results import finished
-from autoflow.search.study import wait_for_storage
+from autoflow.search.storage import wait_for_storage
 
 pytestmark = pytest.mark.slow
 
@@ -124,8 +124,8 @@ def test_workers_share_the_trials(url: str, tmp_path: Path) -> None:
 def test_a_worker_that_falls_silent_loses_its_trial(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_module, "HEARTBEAT", 1)
-    monkeypatch.setattr(study_module, "GRACE", 3)
+    monkeypatch.setattr(storage_module, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage_module, "GRACE", 3)
     study, other = opened(url), opened(url)
     silent = taken(ledger_of(other, tmp_path, "elsewhere.1.ab"))
     alive = taken(ledger_of(other, tmp_path, "elsewhere.2.cd"))

@@ -96,3 +96,13 @@ def test_time_left_is_that_of_trials_but_at_most_the_budgets() -> None:
     assert time_left(Moment(()), 24) is None
     assert time_left(Moment((), seconds_left=5.0), 24) == 5.0
     assert time_left(Moment(ended), 8) == 0
+
+
+def test_a_search_that_is_over_has_neither_workers_nor_time_left() -> None:
+    """What stands in the terminal while the network at the end is trained."""
+    during = lines(Moment(trials(8), workers=2, seconds_left=300.0))
+    assert "8/24 trials, 16s left for them" in during[0]
+    assert during[1].endswith("2 workers")
+    after = lines(Moment(trials(8), workers=0, seconds_left=300.0))
+    assert "8/24 trials ·" in after[0]
+    assert "worker" not in after[1]

@@ -82,6 +82,25 @@ def test_who_comes_later_takes_the_list_of_pairs_of_the_study(tmp_path: Path) ->
     assert taken.pairs.covering == bench.pairs.covering[:1]
 
 
+def test_a_run_folder_keeps_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is continued with the password or without: what is compared has none."""
+    monkeypatch.setattr(module, "check_study", lambda *_: {})
+    url = "postgresql://me:secret@host/db"
+    command = ["autoflow", "search", "--storage", url, f"--set=storage={url}?password=secret"]
+    monkeypatch.setattr("sys.argv", command)
+    changes = {"storage": url, "trial.start": "scratch"}
+    settings = replace_values(SETTINGS, changes)
+    prepare(settings, tmp_path, CPU, base=False)
+    for url in ("postgresql://me@host/db", "postgresql://me:changed@host/db"):
+        prepare(replace_values(settings, {"storage": url}), tmp_path, CPU, base=False)
+    other = replace_values(settings, {"storage": "postgresql://me:secret@other/db"})
+    with pytest.raises(UserError, match="storage"):
+        prepare(other, tmp_path, CPU, base=False)
+    written = [each for each in tmp_path.rglob("*") if each.is_file()]
+    assert len(written) > 2
+    assert not [each for each in written if b"secret" in each.read_bytes()]
+
+
 @pytest.mark.parametrize(
     ("changed", "named"), [({"spread": 0.3}, "spread"), ({"trial.steps": 3}, "steps")]
 )

@@ -1,20 +1,23 @@
-import sys
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.exceptions import StorageInternalError
 
-from autoflow.search import study as study_module
+from autoflow.hyperparameters import Hyperparameters
+from autoflow.search.settings import DEVICE_DEFAULTS, SearchSettings
 from autoflow.search.study import (
+    LONGEST,
     check_study,
     digest,
+    keep,
+    kept,
     open_study,
     read_study,
-    shown,
-    wait_for_storage,
 )
+from autoflow.space import searched
+from selfflow.runs.config import load
 from selfflow.runs.errors import UserError
 
 
@@ -84,47 +87,51 @@ def test_many_may_open_a_new_study_at_once(tmp_path: Path) -> None:
     assert {study._study_id for study in studies} == {1}
 
 
-def test_a_storage_that_is_out_of_reach_is_waited_for_and_then_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, asked = opened(tmp_path), []
-    monkeypatch.setattr(study_module, "PAUSE", 0.001)
-    ask = study._storage.get_study_user_attrs
-
-    def sometimes(study_id: int) -> dict[str, object]:
-        asked.append(study_id)
-        if len(asked) < 3:
-            raise StorageInternalError
-        return ask(study_id)
-
-    monkeypatch.setattr(study._storage, "get_study_user_attrs", sometimes)
-    wait_for_storage(study, StorageInternalError("gone"))
-    assert len(asked) == 3
-    monkeypatch.setattr(study_module, "OUTAGE", 0)
-    with pytest.raises(UserError, match=r"out of reach \(gone\)"):
-        wait_for_storage(study, StorageInternalError("gone"))
+# Bytes of MySQL's TEXT, in which Optuna keeps an attribute as JSON, on any storage but in full.
+COLUMN = 65_535
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("postgresql+psycopg://me:secret@host/db", "postgresql+psycopg://me:***@host/db"),
-        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
-        ("nonsense", "nonsense"),
-    ],
-)
-def test_passwords_are_not_shown(url: str, expected: str) -> None:
-    assert shown(url) == expected
+def longest_attribute(study: optuna.Study) -> int:
+    return max(len(json.dumps(value).encode()) for value in study.user_attrs.values())
 
 
-def test_an_error_of_opening_names_no_password() -> None:
-    with pytest.raises(UserError) as failed:
-        open_study("postgresql+psycopg://me:secret@localhost:1/db", "s-af", made_for={})
-    assert "secret" not in str(failed.value)
+@pytest.mark.parametrize("count", [0, 1, 400, 5000])
+def test_lists_of_any_length_fit_the_columns_of_each_storage(tmp_path: Path, count: int) -> None:
+    study = opened(tmp_path)
+    pairs = [[f'"Sequenz \u00fc" {n}', n, n + 1, n / 7] for n in range(count)]
+    content = {"target": "davis", "side": 128, "pairs": pairs}
+    assert kept(study, "pairs") is None
+    keep(study, "pairs", content)
+    assert kept(study, "pairs") == content
+    assert kept(opened(tmp_path), "pairs") == content
+    assert longest_attribute(study) <= COLUMN
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    for url in ("postgresql://me@host/db", "postgresql+psycopg://me@host/db"):
-        with pytest.raises(UserError, match=r"pip install 'selfflow\[postgresql\]'"):
-            open_study(url, "s-af", made_for={})
+def test_parts_of_nothing_but_quotation_marks_fit(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    keep(study, "pairs", {"pairs": '"' * 3 * LONGEST})
+    assert longest_attribute(study) <= COLUMN
+    assert kept(study, "pairs") == {"pairs": '"' * 3 * LONGEST}
+
+
+def test_a_list_that_is_half_written_is_not_there_yet(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+
+    def killed(name: str, value: object) -> None:
+        if name == "pairs":
+            raise KeyboardInterrupt
+        optuna.Study.set_user_attr(study, name, value)
+
+    study.set_user_attr = killed
+    with pytest.raises(KeyboardInterrupt):
+        keep(study, "pairs", {"pairs": ["x" * LONGEST] * 3})
+    assert kept(study, "pairs") is None
+
+
+def test_what_a_study_was_made_for_fits_the_columns_of_each_storage() -> None:
+    settings = load(SearchSettings, defaults=DEVICE_DEFAULTS["cuda"])
+    space = searched(Hyperparameters())
+    settings = settings.model_copy(update={"only": tuple(space)})
+    ranges = {name: [each.low, each.high] for name, each in space.items()}
+    made_for = settings.made_for() | {"space": ranges}
+    assert len(json.dumps(made_for).encode()) < COLUMN / 2

@@ -13,7 +13,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from torch import Tensor
 
-from autoflow.search import study as study_module
+from autoflow.search import storage as storage_module
 from autoflow.search import trial as trial_module
 from autoflow.search.bench import Bench, open_bench
 from autoflow.search.entry import Entry
@@ -267,7 +267,7 @@ def test_a_worker_goes_on_after_its_storage_was_out_of_reach(
         record(self, course)
 
     monkeypatch.setattr(Entry, "record", sometimes)
-    monkeypatch.setattr(study_module, "PAUSE", 0.001)
+    monkeypatch.setattr(storage_module, "PAUSE", 0.001)
     work(place.study, place.bench, tmp_path, owner="me")
     (trial,) = place.trials()
     assert (trial.state, trial.retries) == ("complete", 0)

@@ -36,3 +36,21 @@ def test_the_commit_is_that_of_the_codes_own_checkout(
     assert re.fullmatch("[0-9a-f]{40}", head)
     place.write_text("two")
     assert commit() == f"{head}+"
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("postgresql://me:secret@host:1/db", "postgresql://me@host:1/db"),
+        ("--storage=mysql+pymysql://me:se/c:ret@host/db", "--storage=mysql+pymysql://me@host/db"),
+        ("postgresql://host/db?password=secret&a=b", "postgresql://host/db?password=&a=b"),
+        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+        ("rtsp://camera:554/film", "rtsp://camera:554/film"),
+        ("C:my@film", "C:my@film"),
+    ],
+)
+def test_a_command_is_kept_without_passwords(
+    typed: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["selfflow", "train", typed])
+    assert command() == ["selfflow", "train", kept]
