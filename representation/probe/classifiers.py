@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from representation.readout.nearest import nearest_neighbours
+
 Classifier = Callable[[Tensor], Tensor]  # features `(N, C)` to scores `(N, classes)`
 
 TEMPERATURE = 0.07  # of the neighbours' votes, as in DINO's k-NN evaluation
@@ -36,23 +38,20 @@ def ridge(features: Tensor, labels: Tensor, classes: int, strength: float = 0.01
     return lambda others: (others.float() - mean) / spread @ weights + constant
 
 
-def nearest_neighbours(
-    features: Tensor, labels: Tensor, classes: int, count: int = 20
-) -> Classifier:
-    """Return the votes of the `count` most similar features, each weighted by exp(cos / 0.07).
+def neighbours(features: Tensor, labels: Tensor, classes: int, count: int = 20) -> Classifier:
+    """Return the votes of the `count` most similar features, see `nearest_neighbours`.
 
     Args:
         features: `(N, C)`.
         labels: from 0 to `classes` - 1, `(N,)`.
         classes: how many.
-        count: neighbours; all if there are fewer.
+        count: of those that vote.
     """
-    known, wanted = F.normalize(features.float(), dim=1), F.one_hot(labels, classes).float()
-
-    def scores(others: Tensor) -> Tensor:
-        similar = F.normalize(others.float(), dim=1) @ known.T
-        best = similar.topk(min(count, len(known)), dim=1)
-        weights = (best.values / TEMPERATURE).softmax(1)
-        return (weights[..., None] * wanted[best.indices]).sum(1)
-
-    return scores
+    return lambda others: nearest_neighbours(
+        others.float(),
+        features.float(),
+        labels,
+        count=count,
+        temperature=TEMPERATURE,
+        classes=classes,
+    )

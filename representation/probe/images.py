@@ -11,6 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from representation.readout.class_folders import Labelled, read_class_folders
 from selfflow.datasets import DATASETS, find_dataset
 from selfflow.frames import fit_size
 from selfflow.io import read_image
@@ -63,9 +64,9 @@ def open_labelled(
     """Read a few labelled images, spread over what there is.
 
     They lie in CamVid's layout, `train/NAME` beside `trainannot/NAME`, `val` or `test` likewise,
-    label maps being single-channel images of ids; or in a folder for each class, below `train` and
-    `val` (`test`) or right away. The first part that there is is learned from, and it is tested on
-    the second one. A single part is divided in the middle, by name, each class by itself.
+    label maps being single-channel images of ids; the first part that there is is learned from, the
+    second one is tested on, and a single one is divided in the middle. Or there is a folder for
+    each class, see `representation.readout.class_folders`.
 
     Args:
         name_or_path: a folder, or the name of a data set in CamVid's layout.
@@ -81,68 +82,53 @@ def open_labelled(
     root = Path(name_or_path)
     if not root.is_dir() and name_or_path.lower() in DATASETS:
         root = find_dataset(name_or_path.lower(), data_root)[1]
+    elif not root.is_dir():
+        raise UserError(f"no labelled images {name_or_path!r}: it is no folder and no data set")
+    half = max(1, count // 2)
     dense = any((root / f"{split}{MAPS}").is_dir() for split in SPLITS)
-    chosen = _chosen(_dense_parts(root) if dense else _class_parts(root), max(1, count // 2))
-    if not all(chosen):
-        raise UserError(
-            f"{root}: no labelled images: neither label maps (train/NAME.png beside "
-            "trainannot/NAME.png, and val likewise) nor a folder of images for each of two classes"
-        )
+    chosen = _dense_parts(root, half) if dense else _class_parts(root, half)
     read = [[_read(*place, short_side) for place in part] for part in chosen]
     return _numbered(read[0], read[1], ignore, dense)
 
 
 Place = tuple[Path, Path | int]  # an image, and its label map or class
-Part = list[list[Place]]  # what is drawn from alike: all images, or those of each class
+Parts = tuple[list[Place], list[Place]]  # to learn from, and to be tested on
 
 
-def _dense_parts(root: Path) -> list[Part]:
-    """Return the images with label maps of each part that there is."""
-    parts: list[Part] = []
+def _dense_parts(root: Path, count: int) -> Parts:
+    """Return images with their label maps."""
+    parts: list[list[Place]] = []
     for split in SPLITS:
         maps = root / f"{split}{MAPS}"
         if not maps.is_dir() or not (root / split).is_dir():
             continue
         found = {path.stem: path for path in image_files(maps)}
         images = [path for path in image_files(root / split) if path.stem in found]
-        parts.append([[(path, found[path.stem]) for path in images]])
-    return parts
-
-
-def _class_parts(root: Path) -> list[Part]:
-    """Return the images of each class, by number, of each part that there is."""
-    splits = [root / split for split in SPLITS if (root / split).is_dir()] or [root]
-    folders = [{each.name: each for each in s.glob("*") if each.is_dir()} for s in splits]
-    names = sorted(set().union(*folders))
-    if len(names) < 2:
-        return []
-    return [
-        [
-            [(path, number) for path in image_files(classes[name])]
-            for number, name in enumerate(names)
-            if name in classes
-        ]
-        for classes in folders
-    ]
-
-
-def _chosen(parts: list[Part], count: int) -> tuple[list[Place], list[Place]]:
-    """Return at most about `count` places each to learn from and to be tested on."""
-    parts = [part for part in parts if any(part)][:2]
-    if not parts:
-        return [], []
+        parts.append([(path, found[path.stem]) for path in images])
+    parts = [part for part in parts if part]
     if len(parts) == 1:
-        halves = [(len(group) + 1) // 2 for group in parts[0]]
-        divided = list(zip(parts[0], halves, strict=True))
-        parts = [
-            [group[:half] for group, half in divided],
-            [group[half:] for group, half in divided],
-        ]
-    learned, tested = (
-        [place for group in part for place in _spread(group, max(1, count // len(part)))]
-        for part in parts
-    )
-    return learned, tested
+        middle = (len(parts[0]) + 1) // 2
+        parts = [parts[0][:middle], parts[0][middle:]]
+    if len(parts) < 2 or not parts[1]:
+        raise UserError(
+            f"{root}: no two images with label maps, train/NAME.png beside trainannot/NAME.png, "
+            "and val likewise"
+        )
+    return _spread(parts[0], count), _spread(parts[1], count)
+
+
+def _class_parts(root: Path, count: int) -> Parts:
+    """Return images with the numbers of their classes, as many of each class."""
+    found = read_class_folders(root)
+    each = max(1, count // len(found.classes))
+
+    def part(images: Labelled) -> list[Place]:
+        places: list[list[Place]] = [[] for _ in found.classes]
+        for path, label in zip(images.paths, images.labels, strict=True):
+            places[label].append((path, label))
+        return [place for group in places for place in _spread(group, each)]
+
+    return part(found.train), part(found.test)
 
 
 def _spread(places: list[Place], count: int) -> list[Place]:

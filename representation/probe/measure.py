@@ -5,7 +5,7 @@ from torch import Tensor
 
 from representation.encoder import Encoder
 from representation.pictures.colours import at_pixels
-from representation.probe.classifiers import Classifier, nearest_neighbours, ridge
+from representation.probe.classifiers import Classifier, neighbours, ridge
 from representation.probe.images import IGNORED, LabelledImage, LabelledImages
 from representation.probe.settings import ProbeSettings
 
@@ -45,7 +45,7 @@ def _classifier(
     features: Tensor, labels: Tensor, classes: int, settings: ProbeSettings
 ) -> Classifier:
     if settings.kind == "neighbours":
-        return nearest_neighbours(features, labels, classes, settings.neighbours)
+        return neighbours(features, labels, classes, settings.neighbours)
     return ridge(features, labels, classes, settings.ridge)
 
 

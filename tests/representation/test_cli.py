@@ -100,7 +100,7 @@ def test_pretrain_leaves_an_encoder_a_run_and_a_result(home: Path, film: str):
 
 def test_a_run_may_be_probed_and_so_may_one_that_goes_on(home: Path, film: str, tmp_path: Path):
     for name in ("cat", "dog"):
-        for number in range(2):
+        for number in range(5):
             pixels = np.full((40, 40, 3), 200 * (name == "dog") + number, np.uint8)
             write_image(tmp_path / "pets" / name / f"{number}.png", pixels)
     arguments = ("--method", "byol", "--target", film, *TINY, "--set", "frames.batch_size=4")

@@ -57,7 +57,7 @@ def test_a_single_part_is_divided(tmp_path: Path) -> None:
 def test_folders_are_classes(tmp_path: Path, splits: tuple[str, ...]) -> None:
     for split in splits:
         for value, name in enumerate(("cat", "dog")):
-            for number in range(4):
+            for number in range(5):
                 write_image(tmp_path / split / name / f"{number}.png", image(100 * value + number))
     found = open_labelled(str(tmp_path), count=4)
     assert not found.dense
@@ -70,8 +70,8 @@ def test_folders_are_classes(tmp_path: Path, splits: tuple[str, ...]) -> None:
 
 
 def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no labelled images"):
+    (tmp_path / "empty" / "trainannot").mkdir(parents=True)
+    with pytest.raises(UserError, match="no two images with label maps"):
         open_labelled(str(tmp_path / "empty"))
     with pytest.raises(UserError, match="no labelled images"):
         open_labelled(str(tmp_path / "nowhere"))
