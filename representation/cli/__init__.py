@@ -1,10 +1,11 @@
-"""The command line: pre-train an encoder, measure it, export it; one file for each command."""
+"""The command line: pre-train, measure, show, export an encoder; one file for each command."""
 
 import click
 
 from representation.cli.export import export
 from representation.cli.pretrain import pretrain
 from representation.cli.readout import readout
+from representation.cli.visualize import visualize_command
 from selfflow.runs.cli import Group
 
 
@@ -13,5 +14,5 @@ def main() -> None:
     """Dense visual features from video and its flow, without labels."""
 
 
-for command in (pretrain, readout, export):
+for command in (pretrain, readout, visualize_command, export):
     main.add_command(command)
