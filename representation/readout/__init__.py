@@ -2,9 +2,11 @@
 
 from representation.readout.classification import Classification
 from representation.readout.propagation import Propagation
+from representation.readout.segmentation import Segmentation
 from representation.readout.task import Readout
 
 READOUTS: dict[str, type[Readout]] = {
     "classification": Classification,
     "propagation": Propagation,
+    "segmentation": Segmentation,
 }

@@ -9,15 +9,15 @@ from selfflow.runs.errors import UserError
 
 
 class Layout(Protocol):
-    """How a labelled data set lies on disk.
+    """How a labelled data set lies on disk."""
 
-    Attributes:
-        marks: patterns; a folder in which one of them is found has this layout.
-        dataset: under which names its folder is looked for, and where people get it.
-    """
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Patterns; a folder in which one of them is found has this layout."""
 
-    marks: tuple[str, ...]
-    dataset: Dataset
+    @property
+    def dataset(self) -> Dataset:
+        """Under which names its folder is looked for, and where people get it."""
 
 
 L = TypeVar("L", bound=Layout)

@@ -1,0 +1,1 @@
+"""What segmentation and depth share: labelled images, cached features, heads and their training."""
