@@ -1,12 +1,14 @@
-"""Signs of life of a running trial, and the news that it was taken for dead."""
+"""Signs of life of a running trial, how far it is, and the news that it was taken for dead."""
 
 import threading
 from types import TracebackType
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
+
+from autoflow.search.results import STEP
 
 
 class Heart:
@@ -17,10 +19,12 @@ class Heart:
 
     Attributes:
         stopped: set once the trial is no longer running in its storage.
+        step: to be set to the last step of its network; stored with a beat, for people to see.
     """
 
     def __init__(self, study: optuna.Study, trial_id: int) -> None:
         self.stopped = threading.Event()
+        self.step = 0
         self._storage: Any = study._storage  # Optuna's type says nothing of heartbeats
         self._trial_id = trial_id
         self._ended = threading.Event()
@@ -40,12 +44,17 @@ class Heart:
         self._thread.join()
 
     def _beat(self) -> None:
-        interval = self._storage.get_heartbeat_interval()
+        interval, told = self._storage.get_heartbeat_interval(), 0
         while not self._ended.is_set():
             try:
                 self._storage.record_heartbeat(self._trial_id)
                 if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
                     self.stopped.set()
+                elif self.step != told:
+                    told = self.step
+                    self._storage.set_trial_system_attr(self._trial_id, STEP, told)
+            except UpdateFinishedTrialError:
+                self.stopped.set()
             except StorageInternalError:
                 pass  # out of reach for a moment; the next beat may get through
             self._ended.wait(interval)

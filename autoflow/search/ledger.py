@@ -28,6 +28,7 @@ from autoflow.search.results import (
     PARENT,
     REASON,
     RETRIES,
+    STEP,
     STOPPED,
     WITHDRAWN,
     counted,
@@ -156,7 +157,7 @@ class Ledger:
             params=farthest.params,
             distributions=farthest.distributions,
             user_attrs=kept | changed,
-            system_attrs=farthest.system_attrs,
+            system_attrs={n: v for n, v in farthest.system_attrs.items() if n != STEP},
             intermediate_values=farthest.intermediate_values,
         )
 

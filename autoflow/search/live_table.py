@@ -143,7 +143,7 @@ def _cells(
 ) -> dict[str, str]:
     """Return what the table says of a trial, by column."""
     last = trial.last
-    steps = str(last.step if last else 0)
+    steps = str(max(trial.step, last.step if last else 0))
     digits = 4 if wide else 3
     terms = {
         "photometric" if wide else "photom": last and last.photometric,

@@ -12,6 +12,8 @@ from autoflow.search.objective import Measurement
 
 # A trial's system attribute, which optuna-dashboard does not show: it has a line for each rung.
 MEASUREMENTS = "measurements"
+# Another one: the last step that a running trial has told of.
+STEP = "step"
 # Names of a trial's user attributes.
 REASON = "reason"
 SECONDS = "seconds"
@@ -51,6 +53,7 @@ class TrialResult:
         generation: how many trials its network had been through before.
         retries: how many times it was begun before and ended with its process.
         owner: the process that ran it.
+        step: of its network, the last that is known; it may be beyond the last measurement.
     """
 
     number: int
@@ -64,6 +67,7 @@ class TrialResult:
     generation: int = 0
     retries: int = 0
     owner: str = ""
+    step: int = 0
 
     @property
     def is_default(self) -> bool:
@@ -113,11 +117,12 @@ def is_cut_off(trial: FrozenTrial) -> bool:
 def read_trial(trial: FrozenTrial) -> TrialResult:
     """Return what a study says of a trial that counts."""
     attributes: dict[str, Any] = trial.user_attrs
+    course = tuple(Measurement(**values) for values in trial.system_attrs.get(MEASUREMENTS, []))
     return TrialResult(
         number=trial.number,
         state=_STATES[trial.state],
         parameters=trial.params,
-        course=tuple(Measurement(**values) for values in trial.system_attrs.get(MEASUREMENTS, [])),
+        course=course,
         seconds=attributes.get(SECONDS, 0.0),
         reason=attributes.get(REASON, ""),
         key=attributes.get(KEY, ""),
@@ -125,6 +130,7 @@ def read_trial(trial: FrozenTrial) -> TrialResult:
         generation=attributes.get(GENERATION, 0),
         retries=attributes.get(RETRIES, 0),
         owner=attributes.get(OWNER, ""),
+        step=max([trial.system_attrs.get(STEP, 0), *(each.step for each in course)]),
     )
 
 

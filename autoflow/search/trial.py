@@ -102,6 +102,7 @@ class Attempt:
     def _watch(self, network: RAFT, step: int) -> Wish | None:
         if self.heart.stopped.is_set():
             raise CutOff
+        self.heart.step = self.before + step
         rung = self.rungs.get(step)
         if rung is not None and self.before + step > self._measured():
             self._measure(network, rung)

@@ -98,6 +98,15 @@ def test_time_left_is_that_of_trials_but_at_most_the_budgets() -> None:
     assert time_left(Moment(ended), 8) == 0
 
 
+def test_a_running_trial_shows_the_step_that_it_has_told_of() -> None:
+    first, second = trials(2, running=[0, 1])
+    moment = Moment([replace(first, step=1234), replace(second, step=1)], workers=2)
+    rows = lines(moment)[4:]
+    assert "1234/5000" in rows[0]
+    assert "20/5000" in rows[1]  # measured since
+    assert rows[0].split()[4] == f"{first.omega:.4f}"
+
+
 def test_a_search_that_is_over_has_neither_workers_nor_time_left() -> None:
     """What stands in the terminal while the network at the end is trained."""
     during = lines(Moment(trials(8), workers=2, seconds_left=300.0))
