@@ -1,0 +1,1 @@
+"""Things in images: their boxes, masks and keypoints; what reads, finds, scores and shows them."""
