@@ -167,19 +167,22 @@ INSTANCES: Mapping[str, Values] = {
     },
 }
 
+# A quarter of an hour on two cores or less, whatever the protocol: small images, a narrow pyramid,
+# and the rule of `default`, because a batch of four is not what the papers' rates are for. [ours]
 QUICK: Values = {
+    **{key: value for key, value in DEFAULT.items() if key != "detector.kind"},
     "images": 200,
     "epochs": None,
-    "loop.steps": 300,
     "batch_size": 4,
-    "short_sides": (192, 224, 256),
-    "test_short_side": 224,
-    "long_side": 448,
-    "schedule.warmup": 30,
+    "short_sides": (160, 176, 192),
+    "test_short_side": 176,
+    "long_side": 320,
+    "detector.pyramid": 64,
     "detector.candidates": 300,
     "detector.proposals": 300,
-    "detector.test_candidates": 300,
-    "detector.test_proposals": 300,
-    "detector.box_samples": 128,
-    "precise_norm": 10,
+    "detector.anchor_samples": 64,
+    "detector.box_samples": 64,
+    "schedule.warmup": 30,
+    "loop.steps": 300,
+    "loop.log_every": 10,
 }
