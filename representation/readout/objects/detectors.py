@@ -108,8 +108,8 @@ class Detector(nn.Module):
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """Return `boxes`, `scores`, `labels` from 0, and `masks` or `keypoints`, for each image.
 
-        Boxes are in pixels of the image as it was given; masks `(N, 1, 28, 28)` are those of the
-        boxes, not yet pasted.
+        Boxes are in pixels of the image as it was given; masks `(N, 1, 28, 28)` (c4: 14 x 14) are
+        those of the boxes, not yet pasted.
         """
         found: list[dict[str, Tensor]] = self.network(images)
         return [{**each, "labels": each["labels"] - self.first_label} for each in found]
@@ -173,7 +173,7 @@ def new_detector(
         network: nn.Module = MaskRCNN(backbone, **shared)
     elif wanted == "keypoints":
         shared |= _keypoint_heads(settings, heads, points, backbone.out_channels)
-        network = KeypointRCNN(backbone, **shared, num_keypoints=points)
+        network = KeypointRCNN(backbone, **shared)
     else:
         network = FasterRCNN(backbone, **shared)
     network.transform = Normalisation(encoder)

@@ -113,7 +113,7 @@ class ObjectReadout(Readout):
 
     def run(self, run: Run) -> Outcome:
         """Train, or go on where `run` was stopped; test, and write what was found."""
-        result = self._train(run)
+        result = self.train(run)
         found = find(self.detector, self.data.test, self.settings, self.device)
         run.write_json("detections.json", results(found))
         run.write_json("truth.json", self._truth)
@@ -131,7 +131,8 @@ class ObjectReadout(Readout):
     def _truth(self) -> dict[str, Any]:
         return truth(self.data.test, self.data.classes, self.data.keypoints)
 
-    def _train(self, run: Run) -> Result:
+    def train(self, run: Run) -> Result:
+        """Train the detector, or go on where `run` was stopped."""
         settings = self.settings
         self.detector.train()
         result = fit(

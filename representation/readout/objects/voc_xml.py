@@ -18,7 +18,7 @@ CLASSES = (
 def read_xml(
     file: Path, image: Path, classes: Iterable[str] | None, dropped: Counter[str]
 ) -> tuple[Example, list[str]]:
-    """Return an image and its objects, and the names of their classes, in the same order.
+    """Return an image and its objects, and the names of all classes that the file names.
 
     Coordinates count pixels from 1, both ends included. Labels are the numbers in `classes`, or
     zero where that is None. Objects marked difficult are ignored, as VOC's evaluation does;
@@ -36,6 +36,7 @@ def read_xml(
             name = _text(each, "name").strip()
             if numbers is not None and name not in numbers:
                 raise UserError(f"{file}: class {name!r} is unknown; known: {', '.join(numbers)}")
+            names.append(name)
             ends = [float(_text(each, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
             box = clipped((ends[0] - 1, ends[1] - 1, *ends[2:]), height, width, dropped, str(file))
             if box is None:
@@ -43,7 +44,6 @@ def read_xml(
             area = (box[2] - box[0]) * (box[3] - box[1])
             label = 0 if numbers is None else numbers[name]
             things.append(Thing(box, label, area, each.findtext("difficult") == "1"))
-            names.append(name)
     except (ElementTree.ParseError, ValueError, OSError) as error:
         raise UserError(f"{file}: not a VOC annotation ({error})") from None
     if height <= 0 or width <= 0:
