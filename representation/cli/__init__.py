@@ -2,7 +2,7 @@
 
 import click
 
-from representation.cli.export import export
+from representation.cli.export import export_command
 from representation.cli.pretrain import pretrain
 from representation.cli.readout import readout
 from representation.cli.visualize import visualize_command
@@ -14,5 +14,5 @@ def main() -> None:
     """Dense visual features from video and its flow, without labels."""
 
 
-for command in (pretrain, readout, visualize_command, export):
+for command in (pretrain, readout, visualize_command, export_command):
     main.add_command(command)
