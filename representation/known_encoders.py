@@ -23,6 +23,9 @@ from selfflow.runs.config import read_toml
 from selfflow.runs.errors import UserError
 from selfflow.runs.store import SUFFIX, find_model, read_model, stored_models
 
+# What a result says of how an encoder of ours was made; the seed tells its seeds from one another.
+MADE = ("method", "target", "flow_model", "steps", "init", "seed")
+
 BUILT_IN = ("random", "imagenet", f"{TIMM}NAME", f"{FLOW}MODEL")
 
 
@@ -73,9 +76,7 @@ def description(name: str | Path, encoder: Encoder) -> dict[str, Any]:
     """Return what a result says of an encoder: name, form, weights, and how it was made."""
     file = _file(name)
     made = {} if file is None or file.suffix != SUFFIX else read_model(file)[1]
-    known: dict[str, Any] = {
-        key: made[key] for key in ("method", "target", "steps", "init") if key in made
-    }
+    known: dict[str, Any] = {key: made[key] for key in MADE if key in made}
     return {
         "name": str(name),
         "architecture": encoder.architecture,

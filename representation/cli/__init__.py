@@ -1,7 +1,8 @@
-"""The command line: pre-train, measure, show, export an encoder; one file for each command."""
+"""The command line, a file for each command: pre-train, measure, compare, show, export."""
 
 import click
 
+from representation.cli.compare import compare
 from representation.cli.export import export_command
 from representation.cli.pretrain import pretrain
 from representation.cli.readout import readout
@@ -14,5 +15,5 @@ def main() -> None:
     """Dense visual features from video and its flow, without labels."""
 
 
-for command in (pretrain, readout, visualize_command, export_command):
+for command in (pretrain, readout, compare, visualize_command, export_command):
     main.add_command(command)

@@ -1,0 +1,1 @@
+"""Many results side by side: over seeds, beside the papers'."""
