@@ -23,7 +23,11 @@ class Contrast(NamedTuple):
 
 
 def info_nce(
-    queries: Tensor, positives: Tensor, negatives: Tensor | None, temperature: float
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None,
+    temperature: float,
+    images: Tensor | None = None,
 ) -> Contrast:
     """Return -log exp(q·p / t) / (exp(q·p / t) + Σₙ exp(q·n / t)) of each query, `(N,)`.
 
@@ -37,6 +41,8 @@ def info_nce(
         positives: one for each query, `(N, C)`.
         negatives: the same ones for all queries, `(K, C)`. None: the other queries' positives.
         temperature: t.
+        images: with it, the number of each query's image, `(N,)`, the positives of other images
+            are negatives beside those given, those of other processes included.
     """
     with torch.autocast(queries.device.type, enabled=False):
         queries, positives = _unit(queries), _unit(positives)
@@ -46,6 +52,8 @@ def info_nce(
         else:
             own = (queries * positives).sum(1, keepdim=True)
             logits = torch.cat((own, queries @ _unit(negatives).T), 1)
+            if images is not None:
+                logits = torch.cat((logits, _to_other_images(queries, positives, images)), 1)
             correct = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
         return _classify(logits / temperature, correct)
 
@@ -73,6 +81,14 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Contrast:
         partner = offset + (place + count // 2) % count
         logits = logits.masked_fill(itself, -torch.inf)
         return _classify(logits, partner)
+
+
+def _to_other_images(queries: Tensor, positives: Tensor, images: Tensor) -> Tensor:
+    """Return the products with all processes' positives, -inf within an image, `(N, W·N)`."""
+    keys = gather(positives[None])  # (processes, N, C)
+    same = torch.zeros(len(queries), *keys.shape[:2], dtype=torch.bool, device=queries.device)
+    same[:, rank()] = images[:, None] == images
+    return (queries @ keys.flatten(0, 1).T).masked_fill(same.flatten(1), -torch.inf)
 
 
 def _classify(logits: Tensor, correct: Tensor) -> Contrast:

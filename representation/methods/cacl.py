@@ -48,7 +48,7 @@ from representation.cycle import affinity, cycle, cycle_loss
 from representation.heads import contrastive_head
 from representation.image_views import side_by_side
 from representation.method import Frames, Method
-from representation.methods.moco import MoCoSettings, check_parts
+from representation.methods.moco import MoCoSettings, check_parts, numbers_of
 from representation.models import new_encoder
 from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
@@ -235,10 +235,12 @@ class CACL(Method):
         return shuffled(network, images, order)
 
     def _contrast(self, name: str, queries: Tensor, positives: Tensor) -> Contrast:
-        """Return the contrastive loss of vectors `(..., C)` (equations 3 and 4)."""
-        negatives, temperature = self.queues[name].negatives(), self.settings.moco.temperature
+        """Return the contrastive loss of vectors `(B, ..., C)` (equations 3 and 4)."""
+        negatives, moco = self.queues[name].negatives(), self.settings.moco
+        count = len(queries)
         queries, positives = (each.reshape(-1, each.shape[-1]) for each in (queries, positives))
-        return info_nce(queries, positives, negatives, temperature)
+        images = numbers_of(queries, count) if moco.in_batch else None
+        return info_nce(queries, positives, negatives, moco.temperature, images)
 
     def _cycle(self, cells: Tensor, others: Tensor, similar: Tensor | None) -> Tensor:
         """Return the mean loss of the way to the other frame and back (equations 5 and 6).

@@ -55,6 +55,7 @@ class MoCoSettings(Config):
     momentum: float = Field(0.999, ge=0, le=1, description="of the target network, fixed")
     temperature: float = Field(0.2, gt=0, description="of the softmax over the keys")
     queue: int = Field(65_536, ge=1, description="keys that serve as negatives")
+    in_batch: bool = Field(False, description="keys of the batch's other images are negatives, too")
     parts: int = Field(
         8,
         ge=1,
@@ -133,8 +134,9 @@ class MoCo(Method):
         keys = self._keys(batch[1].images, step)
         negatives = self.queue.negatives()
         self.queue.push(keys.flatten(1))
-        temperature = self.settings.moco.temperature
-        found = info_nce(queries.flatten(1), keys.flatten(1), negatives, temperature)
+        own = self.settings.moco
+        images = numbers_of(keys.flatten(1), len(keys)) if own.in_batch else None
+        found = info_nce(queries.flatten(1), keys.flatten(1), negatives, own.temperature, images)
         return {
             "loss": found.loss.mean(),
             "accuracy": found.first.float().mean(),
@@ -156,6 +158,14 @@ class MoCo(Method):
     def pictures(self) -> dict[str, Tensor]:
         """Return the two views of the latest batch's first image."""
         return {} if self.latest is None else side_by_side(self.latest)
+
+
+def numbers_of(vectors: Tensor, images: int) -> Tensor:
+    """Return the number of the image that each of vectors `(N, C)` is of, `(N,)`.
+
+    Of all images there are equally many, those of the first one first.
+    """
+    return torch.arange(len(vectors), device=vectors.device) // (len(vectors) // images)
 
 
 def check_parts(parts: int, batch_size: int) -> None:

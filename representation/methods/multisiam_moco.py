@@ -36,7 +36,7 @@ from representation.distortion import MOCO_V2
 from representation.heads import contrastive_head
 from representation.kmeans import Metric
 from representation.method import Frames, Method
-from representation.methods.moco import MoCoSettings, check_parts
+from representation.methods.moco import MoCoSettings, check_parts, numbers_of
 from representation.models import new_encoder
 from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
@@ -206,7 +206,9 @@ class MultiSiamMoCo(Method):
         """Return the contrastive loss of vectors `(N, C)`, and queue others for later."""
         negatives = self.queues[name].negatives()
         self.queues[name].push(queued)
-        return info_nce(queries, positives, negatives, self.settings.moco.temperature)
+        moco = self.settings.moco
+        images = numbers_of(queries, len(queued)) if moco.in_batch else None
+        return info_nce(queries, positives, negatives, moco.temperature, images)
 
     def after_step(self, step: int) -> None:
         """Let the target follow the online network."""

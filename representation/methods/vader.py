@@ -36,7 +36,7 @@ from representation.contrast import info_nce
 from representation.encoder import read_features
 from representation.matched_pixels import MatchedPair, MatchedViews, take_matched_views
 from representation.method import Frames, Method
-from representation.methods.moco import MoCoSettings, check_parts
+from representation.methods.moco import MoCoSettings, check_parts, numbers_of
 from representation.models import new_encoder
 from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
@@ -139,7 +139,8 @@ class VADeR(Method):
         keys = self._read(self._target_features(batch.view2.images, step), batch.targets)
         negatives = self.queue.negatives()
         self.queue.push(rows(keys[..., : own.queued]))
-        found = info_nce(rows(queries), rows(keys), negatives, moco.temperature)
+        images = numbers_of(rows(keys), len(keys)) if moco.in_batch else None
+        found = info_nce(rows(queries), rows(keys), negatives, moco.temperature, images)
         return {
             "loss": own.weight * found.loss.mean(),
             "accuracy": found.first.float().mean(),

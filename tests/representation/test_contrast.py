@@ -53,6 +53,20 @@ def test_info_nce_equals_a_loop(temperature: float, with_negatives: bool):
         torch.testing.assert_close(a, b)
 
 
+def test_positives_of_other_images_may_be_negatives_too():
+    queries, positives, negatives = vectors(0, 6), vectors(1, 6), vectors(2, 9)
+    images = torch.tensor((0, 0, 1, 1, 2, 2))
+    found = info_nce(queries, positives, negatives, 0.2, images)
+    for i in range(6):
+        others = torch.cat((negatives, positives[images != images[i]]))
+        expected = info_nce(queries[i : i + 1], positives[i : i + 1], others, 0.2)
+        torch.testing.assert_close(found.loss[i : i + 1], expected.loss)
+        assert found.first[i] == expected.first
+    # Of one image there are no others.
+    alone = info_nce(queries, positives, negatives, 0.2, torch.zeros(6))
+    torch.testing.assert_close(alone.loss, info_nce(queries, positives, negatives, 0.2).loss)
+
+
 def test_info_nce_keeps_its_precision_under_autocast():
     queries, positives, negatives = (vectors(n, 6).detach().float() for n in range(3))
     expected = info_nce(queries, positives, negatives, 0.07).loss
@@ -126,7 +140,9 @@ def work(environment: dict[str, str], folder: Path) -> None:
         own = first[part].requires_grad_(), second[part].requires_grad_()
         loss = nt_xent(*own, 0.2).loss.mean()
         loss.backward()
-        torch.save([loss.detach(), own[0].grad, own[1].grad], folder / f"{rank()}.pt")
+        images = torch.tensor((0, 1, 1)) if rank() == 0 else torch.tensor((0, 0, 1))
+        queued = info_nce(own[0], own[1].detach(), vectors(2, 9), 0.2, images).loss.detach()
+        torch.save([loss.detach(), own[0].grad, own[1].grad, queued], folder / f"{rank()}.pt")
 
 
 def test_two_processes_contrast_with_each_other(processes: Processes, tmp_path: Path):
@@ -140,3 +156,6 @@ def test_two_processes_contrast_with_each_other(processes: Processes, tmp_path: 
         # Gradients are averaged over the processes after the backward pass.
         found = torch.cat([part[place] for part in parts]) / 2
         torch.testing.assert_close(found, whole.grad)
+    images = torch.tensor((0, 1, 1, 2, 2, 3))
+    expected = info_nce(first, second, vectors(2, 9), 0.2, images).loss
+    torch.testing.assert_close(torch.cat([part[3] for part in parts]), expected)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from representation.contrast import info_nce
 from representation.correspondence import View
 from representation.distortion import MOCO_V2
 from representation.method import Frames
@@ -99,6 +100,19 @@ def test_the_queue_holds_the_latest_keys_and_they_are_the_negatives(frames_of: M
     with torch.no_grad():
         method.queue.vectors.copy_(method.queue.vectors.roll(1, 1))
     assert method.step(batch, 3)["loss"] != loss
+
+
+def test_keys_of_the_batch_may_be_negatives_too(frames_of: MakeFrames):
+    method = small_method(moco__parts=1, moco__in_batch=True, moco__temperature=0.3)
+    batch = method.prepare(frames_of())
+    q = vectors(copy.deepcopy(method.siamese.online), batch[0].images)
+    k = vectors(copy.deepcopy(method.siamese.target), batch[1].images)
+    queue = method.queue.negatives()
+    expected = []
+    for i in range(4):
+        others = torch.cat((queue, k[[j for j in range(4) if j != i]]))
+        expected.append(info_nce(q[i : i + 1], k[i : i + 1], others, 0.3).loss)
+    torch.testing.assert_close(method.step(batch, 0)["loss"], torch.cat(expected).mean())
 
 
 def test_keys_are_normalised_among_other_images_than_queries(frames_of: MakeFrames):
