@@ -1,7 +1,7 @@
 """COCO's format: one JSON file with images, categories and annotations."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ def read_coco(
 
     Args:
         file: the annotations.
-        images: the folder that the file names are looked for in.
+        images: the folder that the file names are looked for in, or in one of its folders.
         wanted: masks are read only if asked for; of keypoints, only the class that has them.
         dropped: boxes that are left out are counted here.
         known: the classes that are numbered; None: those of this file.
@@ -102,12 +102,21 @@ def _read(
         thing = _thing(each, numbers[each["category_id"]], size, wanted, scheme, dropped, source)
         if thing is not None:
             things[each["image_id"]].append(thing)
+    folder = image_folder(images, [str(each["file_name"]) for each in content["images"][:1]])
     examples = tuple(
-        Example(images / each["file_name"], *sizes[each["id"]], tuple(things[each["id"]]))
+        Example(folder / each["file_name"], *sizes[each["id"]], tuple(things[each["id"]]))
         for each in content["images"]
     )
     check_images(examples, str(file))
     return CocoFile(classes, examples, scheme)
+
+
+def image_folder(folder: Path, names: Sequence[str]) -> Path:
+    """Return `folder`, or the first of those in it, that has files of some names."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of images")
+    places = [folder, *sorted(each for each in folder.iterdir() if each.is_dir())]
+    return next((at for at in places if all((at / name).is_file() for name in names)), folder)
 
 
 def _thing(

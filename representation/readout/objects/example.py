@@ -80,6 +80,7 @@ class ObjectData:
         test: what is tested on.
         dropped: how many boxes were left out, by reason.
         keypoints: of the one class that has them, or None.
+        voc: whether they are also scored as PASCAL VOC does.
     """
 
     classes: tuple[str, ...]
@@ -87,6 +88,7 @@ class ObjectData:
     test: tuple[Example, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
     keypoints: KeypointScheme | None = None
+    voc: bool = False
 
 
 def clipped(

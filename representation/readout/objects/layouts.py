@@ -22,7 +22,6 @@ from representation.readout.objects.example import Example, ObjectData, check_ob
 from representation.readout.places import find_place
 from selfflow.datasets import Dataset
 from selfflow.runs.errors import UserError
-from selfflow.runs.run import read_table
 
 EVERY = 6  # of a folder that has no split, each sixth image is tested on
 
@@ -125,7 +124,7 @@ def _voc(folder: Path, request: Request) -> ObjectData:
     split = "trainval" if tested else "train"
     train = request.train or "+".join(f"{year}_{split}" for year in years)
     test = request.test or ("2007_test" if tested else f"{years[-1]}_val")
-    data = ObjectData(voc_xml.CLASSES, parts(train), parts(test), dropped)
+    data = ObjectData(voc_xml.CLASSES, parts(train), parts(test), dropped, voc=True)
     return only_classes(data, request.classes, str(folder))
 
 
@@ -168,27 +167,13 @@ def _both(files: list[Path], images: list[Path], request: Request) -> ObjectData
         if not file.is_file():
             raise UserError(f"{file}: no such annotation file")
     dropped: Counter[str] = Counter()
-    train = read_coco(files[0], image_folder(files[0], images[0]), request.wanted, dropped)
+    train = read_coco(files[0], images[0], request.wanted, dropped)
     if files[1] == files[0]:
         test = train
     else:
-        folder = image_folder(files[1], images[1])
-        test = read_coco(files[1], folder, request.wanted, dropped, train.classes)
+        test = read_coco(files[1], images[1], request.wanted, dropped, train.classes)
     data = ObjectData(train.classes, train.examples, test.examples, dropped, train.keypoints)
     return only_classes(data, request.classes, str(files[0]))
-
-
-def image_folder(file: Path, folder: Path) -> Path:
-    """Return `folder`, or one in it, where the images of an annotation file are: the first is."""
-    images = read_table(file).get("images")
-    try:
-        first = str(images[0]["file_name"]) if images else ""
-    except (LookupError, TypeError):
-        raise UserError(f"{file}: not COCO's format, its images have no file_name") from None
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of images, for {file}")
-    places = [folder, *sorted(each for each in folder.iterdir() if each.is_dir())]
-    return next((each for each in places if (each / first).is_file()), folder)
 
 
 def _xml_folder(folder: Path, request: Request) -> ObjectData:
@@ -203,7 +188,7 @@ def _xml_folder(folder: Path, request: Request) -> ObjectData:
         for file in files
     )
     train = tuple(each for i, each in enumerate(examples) if (i + 1) % EVERY)
-    data = ObjectData(available, train, examples[EVERY - 1 :: EVERY], dropped)
+    data = ObjectData(available, train, examples[EVERY - 1 :: EVERY], dropped, voc=True)
     return only_classes(data, request.classes, str(folder))
 
 

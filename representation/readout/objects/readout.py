@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from representation.readout.objects.layouts import Request, read_objects
 from representation.readout.objects.pictures import write_pictures
 from representation.readout.objects.scores import evaluate, results, truth
 from representation.readout.objects.settings import ObjectSettings
+from representation.readout.objects.subset import label_share
 from representation.readout.objects.training import (
     DetectorTask,
     learning_rate,
@@ -27,6 +29,7 @@ from representation.readout.objects.training import (
 )
 from representation.readout.objects.usual import usual_boxes
 from representation.readout.objects.views import ObjectBatches, permuted
+from representation.readout.objects.voc_scores import voc_scores
 from representation.readout.task import Outcome, Readout
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.devices import pick_device
@@ -56,15 +59,13 @@ class ObjectReadout(Readout):
         self.wanted = self.what(settings)
         request = Request(settings.train, settings.test, self.wanted, settings.classes)
         data, self.folder = read_objects(settings.data, request, data_root)
-        chosen = data.train[: settings.images]
+        chosen = label_share(data.train, settings.label_share, settings.subset_seed)
+        chosen = chosen[: settings.images]
         if settings.permuted:
             if self.wanted != "boxes":
                 raise UserError("permuted is for boxes alone")
             chosen = permuted(chosen, settings.seed)
-        self.data = check_objects(
-            type(data)(data.classes, chosen, data.test, data.dropped, data.keypoints),
-            str(self.folder),
-        )
+        self.data = check_objects(replace(data, train=chosen), str(self.folder))
         network = find_encoder(
             settings.encoder,
             architecture=settings.architecture,
@@ -158,6 +159,8 @@ class ObjectReadout(Readout):
             numbers, classes = evaluate(self._truth, listed, kind, deviations)
             scores |= {prefix + name: value for name, value in numbers.items()}
             by_class[f"{prefix}AP"] = classes
+        if self.data.voc:
+            scores |= voc_scores(self.data.test, found, len(self.data.classes))
         usual = usual_boxes(self.data.train, self.data.test, len(self.data.classes))
         return Outcome(
             scores=scores,

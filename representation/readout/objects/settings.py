@@ -69,8 +69,10 @@ class ObjectSettings(ReadoutSettings):
     train: str | None = Field(None, description="part of the data that is learned from")
     test: str | None = Field(None, description="part of the data that is tested on")
     classes: tuple[str, ...] | None = Field(None, description="these alone; not set: all")
+    label_share: float = Field(100.0, gt=0, le=100, description="% of the images to learn from")
+    subset_seed: int = Field(0, ge=0, description="of the images of a label share")
     images: int | None = Field(
-        None, ge=1, description="at most so many to learn from, the first ones; not set: all"
+        None, ge=1, description="at most so many of them, the first ones; not set: all"
     )
     batch_size: int = Field(4, ge=1, description="images in a batch")
     epochs: PositiveInt | None = Field(None, description="replace loop.steps")

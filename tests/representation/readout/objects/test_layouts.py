@@ -221,6 +221,9 @@ def test_coco_by_name_and_a_folder_of_its_format(tmp_path: Path, draw: Callable[
             image.rename(folder / image.name)
     data = read_objects("coco", MASKS, tmp_path)[0]
     assert (len(data.train), len(data.test)) == (4, 3)
+    (tmp_path / "coco" / "val2017").rename(tmp_path / "coco" / "elsewhere")
+    with pytest.raises(UserError, match="val2017: no such folder of images"):
+        read_objects("coco", MASKS, tmp_path)
 
 
 def test_annotation_files_that_are_not_named_for_it_have_to_be_chosen(squares: Path) -> None:

@@ -16,6 +16,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from representation.readout.objects.example import Example, KeypointScheme, Rle, Thing
 from representation.readout.objects.finding import Found
 from representation.readout.objects.scores import BOXES, evaluate, results, truth
+from representation.readout.objects.voc_scores import THRESHOLDS, voc_scores
 
 H, W = 120, 160
 
@@ -160,3 +161,56 @@ def test_sizes_and_classes_without_objects_are_left_out() -> None:
     assert scores["AP"] == scores["APs"] == pytest.approx(1)
     assert "APl" not in scores
     assert list(by_class) == ["b"]
+
+
+def slow_voc_ap(examples: list[Example], found: list[Found], label: int, iou: float) -> float:
+    """VOC's devkit, one detection after another."""
+    listed = sorted(
+        (
+            (float(score), number, tuple(box))
+            for number, each in enumerate(found)
+            for score, box, own in zip(each.scores, each.boxes, each.labels, strict=True)
+            if own == label
+        ),
+        key=lambda each: -each[0],
+    )
+    objects = {n: [t for t in e.things if t.label == label] for n, e in enumerate(examples)}
+    total = sum(not t.ignored for things in objects.values() for t in things)
+    used, outcomes = set(), []
+    for _, number, box in listed:
+        best, place = 0.0, None
+        for i, thing in enumerate(objects[number]):
+            wide = min(box[2], thing.box[2]) - max(box[0], thing.box[0])
+            high = min(box[3], thing.box[3]) - max(box[1], thing.box[1])
+            if wide > 0 and high > 0:
+                area = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, thing.box))
+                overlap = wide * high / (area - wide * high)
+                if overlap > best:
+                    best, place = overlap, i
+        if place is None or best < iou:
+            outcomes.append(False)
+        elif objects[number][place].ignored:
+            continue
+        else:
+            outcomes.append((number, place) not in used)
+            used.add((number, place))
+    points = []
+    for least in range(11):
+        right, precisions = 0, [0.0]
+        for done, outcome in enumerate(outcomes, 1):
+            right += outcome
+            if right / total >= least / 10 - 1e-12:
+                precisions.append(right / done)
+        points.append(max(precisions))
+    return sum(points) / 11
+
+
+def test_vocs_precision_equals_the_devkits() -> None:
+    examples, found = random_data(3)
+    scores = voc_scores(examples, found, 4)  # the last class has no object
+    for name, thresholds in (("VOC_AP50", [0.5]), ("VOC_AP75", [0.75]), ("VOC_AP", THRESHOLDS)):
+        each = [slow_voc_ap(examples, found, c, iou) for c in range(3) for iou in thresholds]
+        assert scores[name] == pytest.approx(np.mean(each))
+    assert 0.05 < scores["VOC_AP"] < 0.95
+    nothing = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0)) for _ in examples]
+    assert set(voc_scores(examples, nothing, 3).values()) == {0}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from representation.readout.objects.coco_format import read_coco
 from representation.readout.objects.example import Example, Thing
 from representation.readout.objects.finding import in_own_pixels
 from representation.readout.objects.settings import ObjectSettings
+from representation.readout.objects.subset import label_share
 from representation.readout.objects.views import ObjectBatches, fitted, load, permuted
 from selfflow.runs.errors import UserError
 
@@ -119,3 +121,14 @@ def test_what_is_found_comes_back_in_the_images_own_pixels() -> None:
     np.testing.assert_allclose(found.keypoints[0], [[40, 90, 0.7]], rtol=1e-6)
     assert found.masks is not None
     assert rle.toBbox(found.masks[0]).tolist() == pytest.approx([40, 60, 40, 60], abs=4)
+
+
+def test_label_shares_are_fixed_and_lie_in_one_another() -> None:
+    examples = [Example(Path(f"a/{n}.png"), 9, 9, ()) for n in range(40)]
+    shares = [label_share(examples, percent) for percent in (1, 5, 50, 100)]
+    assert [len(each) for each in shares] == [1, 2, 20, 40]
+    for small, large in pairwise(shares):
+        assert set(small) <= set(large)
+    again = label_share(examples[::-1], 50)
+    assert set(again) == set(shares[2])
+    assert set(label_share(examples, 50, seed=1)) != set(shares[2])
