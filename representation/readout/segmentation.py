@@ -39,8 +39,8 @@ from representation.readout.dense.layouts import LAYOUTS
 from representation.readout.dense.pictures import painted, palette, sheet
 from representation.readout.dense.readout import DenseReadout
 from representation.readout.dense.settings import DenseSettings
+from representation.readout.dense.sources import read_picture
 from representation.readout.places import find_place
-from selfflow.io import read_image
 
 _FLOWE: dict[str, Any] = {
     "output_stride": 8,
@@ -139,7 +139,7 @@ class Segmentation(DenseReadout):
             data = layout.read(self.folder)
         self.colors = list(data.colors or palette(len(data.classes)))
         self.target: Classes = Classes(data)
-        self.choose(data.parts, data.train, str(self.folder))
+        self.choose(data.parts, data.train, data.test)
 
     def data(self) -> dict[str, Any]:
         """Return what a result says of the data."""
@@ -149,7 +149,7 @@ class Segmentation(DenseReadout):
         """Return the image, the label map and the prediction, with a legend."""
         found, truth = _numbers(outputs), self.target.read(example.label).numpy()
         pictures = {
-            "image": read_image(example.image),
+            "image": read_picture(example.image),
             "label map": painted(truth, self.colors),
             "prediction": painted(found, self.colors),
         }

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from representation.readout.dense.examples import Example
 from representation.readout.dense.feature_cache import Features
 from representation.readout.dense.images import label_positions, load_image, padded, resized_size
 from representation.readout.dense.settings import DenseSettings
+from representation.readout.dense.sources import Source
 from representation.readout.dense.target import Target
 from selfflow.random import bits, integers, key, purpose
 
@@ -111,15 +111,15 @@ class KeptLabels:
     def __init__(self, target: Target, limit: int = 2**29) -> None:
         self.target = target
         self.left = limit
-        self.kept: dict[Path, Tensor] = {}
+        self.kept: dict[Source, Tensor] = {}
 
-    def __call__(self, path: Path) -> Tensor:
+    def __call__(self, source: Source) -> Tensor:
         """Return a label map `(H, W)`."""
-        if (known := self.kept.get(path)) is not None:
+        if (known := self.kept.get(source)) is not None:
             return known
-        labels = self.target.read(path)
+        labels = self.target.read(source)
         if labels.nbytes <= self.left:
-            self.kept[path] = labels
+            self.kept[source] = labels
             self.left -= labels.nbytes
         return labels
 

@@ -1,7 +1,6 @@
 """Classes as what is read out at each pixel."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch import Tensor
 from representation.readout.dense import confusion
 from representation.readout.dense.labels import IGNORE, LabelReader
 from representation.readout.dense.layouts import Segmented
+from representation.readout.dense.sources import Source
 from selfflow.runs.errors import UserError
 
 
@@ -20,15 +20,16 @@ class Classes:
     """
 
     unknown = IGNORE
+    lower_is_better = False
 
     def __init__(self, data: Segmented) -> None:
         self.names = data.classes
         self.outputs = len(data.classes)
         self.read_labels = LabelReader(data)
 
-    def read(self, path: Path) -> Tensor:
+    def read(self, source: Source) -> Tensor:
         """Return a label map `(H, W)` uint8."""
-        return self.read_labels(path)
+        return self.read_labels(source)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy over the pixels that have a class; 0 where none has."""
@@ -40,9 +41,9 @@ class Classes:
         """Return the confusion matrix of one image."""
         return confusion.confusion(outputs.argmax(0), labels, self.outputs, IGNORE)
 
-    def rank(self, tallies: Tensor) -> Tensor:
+    def score(self, totals: Tensor) -> Tensor:
         """Return the mean IoU of matrices `(..., C, C)`."""
-        return confusion.mean_iou(tallies)
+        return confusion.mean_iou(totals)
 
     def scores(self, total: Tensor) -> Mapping[str, float]:
         """Return the scores of the matrix over the whole set."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfflow.io import image_size
+from representation.readout.dense.sources import Source, size_of
 from selfflow.runs.errors import UserError
 
 
@@ -17,13 +17,13 @@ class Example:
 
     Attributes:
         name: path of the image in its data set, without suffix; the same on every host.
-        image: its file.
-        label: the label map's file.
+        image: where it is.
+        label: where the label map is.
     """
 
     name: str
-    image: Path
-    label: Path
+    image: Source
+    label: Source
 
 
 Parts = Mapping[str, tuple[Example, ...]]
@@ -98,7 +98,7 @@ def digest(examples: Sequence[Example]) -> str:
 def check_sizes(examples: Sequence[Example]) -> None:
     """Raise UserError unless every label map has its image's size, by the files' headers."""
     for example in examples:
-        image, label = image_size(example.image), image_size(example.label)
+        image, label = size_of(example.image), size_of(example.label)
         if image != label:
             raise UserError(
                 f"{example.label} is {label[1]}x{label[0]}, but its image {example.image.name} "
@@ -110,7 +110,8 @@ def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:
     """Raise UserError if an image is both trained and tested on."""
     both = {example.image for example in train} & {example.image for example in test}
     if both:
-        raise UserError(f"{len(both)} of the test images are trained on, {min(both)} for one")
+        one = min(map(str, both))
+        raise UserError(f"{len(both)} of the test images are trained on, {one} for one")
 
 
 def matched(

@@ -13,6 +13,7 @@ from torch import Tensor
 from representation.encoder import Encoder
 from representation.known_encoders import fingerprint
 from representation.readout.dense.images import load_image
+from representation.readout.dense.sources import Source, contents_digest
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import atomic_write, home
 
@@ -21,7 +22,7 @@ class Features:
     """The features of image files, `(C, h, w)`.
 
     Kept, they are in float16 (11 binary digits), one file an image, under a name made from the
-    encoder's form and weights, the image file's bytes and the size it is resized to. Another
+    encoder's form and weights, the image's bytes and the size it is resized to. Another
     encoder, image or size never finds the wrong features, and runs can share the folder. What comes
     back is rounded also the first time, and images go through the encoder one by one, so that a run
     does not depend on what was there before.
@@ -38,9 +39,9 @@ class Features:
         self.encoder = encoder
         self.short_side = short_side
         self.folder = None if folder is None else folder / encoder_key(encoder)
-        self.names: dict[Path, str] = {}
+        self.names: dict[Source, str] = {}
 
-    def __call__(self, image: Path) -> Tensor:
+    def __call__(self, image: Source) -> Tensor:
         """Return the features of an image `(C, h, w)` on the CPU, float16 if they are kept."""
         if self.folder is None:
             return self._computed(image)
@@ -56,17 +57,16 @@ class Features:
                 np.save(file, kept.numpy())
         return kept
 
-    def path(self, image: Path) -> Path:
+    def path(self, image: Source) -> Path:
         """Return the file in which an image's features are kept."""
         assert self.folder is not None
         if image not in self.names:
-            digest = hashlib.sha256(image.read_bytes()).hexdigest()[:32]
-            self.names[image] = f"{digest}-{self.short_side or 'own'}.npy"
+            self.names[image] = f"{contents_digest(image)}-{self.short_side or 'own'}.npy"
         name = self.names[image]
         return self.folder / name[:2] / name
 
     @torch.no_grad()
-    def _computed(self, image: Path) -> Tensor:
+    def _computed(self, image: Source) -> Tensor:
         pixels = load_image(image, self.short_side).to(self.encoder.mean.device)
         return self.encoder(pixels)[0].float().cpu()
 

@@ -47,8 +47,17 @@ def read_folder(root: Path, classes: int | None = None, ignored: int = 255) -> S
         names = [str(number) for number in range(classes or _largest(examples, ignored) + 1)]
     if len(names) < 2:
         raise UserError(f"{root}: at least two classes are needed, there are {len(names)}")
+    train, test = usual_parts(parts)
+    return Segmented(tuple(names), parts, ignored=(ignored,), train=train, test=test)
+
+
+def usual_parts(parts: Parts) -> tuple[str, str]:
+    """Return the parts that are trained and tested on if none are named.
+
+    Of a folder without parts that would be the same images, which is an error then: name pieces.
+    """
     train = "train" if "train" in parts else next(iter(parts))
-    return Segmented(tuple(names), parts, ignored=(ignored,), train=train)
+    return train, next((name for name in ("val", "test") if name in parts), train)
 
 
 def _pairs(root: Path, labels: str) -> dict[str, tuple[Path, Path]]:

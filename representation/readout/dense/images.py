@@ -1,19 +1,17 @@
 """Images as networks see them, and where the pixels of their label maps lie in them."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from representation.readout.dense.sources import Source, read_picture
 from selfflow.flow import pixel_grid
-from selfflow.io import read_image
 from selfflow.labelled import image_tensor
 
 
-def load_image(path: Path, short_side: int | None = None) -> Tensor:
+def load_image(source: Source, short_side: int | None = None) -> Tensor:
     """Return an image `(1, 3, H, W)` in [0, 1], resized, antialiased, to a short side if given."""
-    image = image_tensor(read_image(path))
+    image = image_tensor(read_picture(source))
     return image if short_side is None else resized(image, resized_size(image, short_side))
 
 

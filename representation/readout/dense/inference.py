@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from representation.readout.dense.feature_cache import Features
 from representation.readout.dense.heads import Heads
 from representation.readout.dense.images import label_positions, load_image, resized_size
 from representation.readout.dense.settings import WindowSettings
+from representation.readout.dense.sources import Source
 from representation.readout.dense.target import Target
 from selfflow.flow import pixel_grid, sample
 from selfflow.runs.progress import track
@@ -35,7 +35,7 @@ class Reader:
         self.features, self.window = features, window
 
     @torch.no_grad()
-    def __call__(self, image: Path, size: tuple[int, int]) -> Iterator[Tensor]:
+    def __call__(self, image: Source, size: tuple[int, int]) -> Iterator[Tensor]:
         """Yield each head's outputs, `(outputs, H, W)`, at the pixels of a label map `(H, W)`."""
         short_side = self.features.short_side
         seen = size if short_side is None else resized_size(torch.empty(size), short_side)

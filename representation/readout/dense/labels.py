@@ -10,17 +10,21 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from representation.readout.dense.layouts import Segmented
+from representation.readout.dense.sources import Source
 from selfflow.runs.errors import UserError
 
 IGNORE = 255  # in memory, whatever the files have
 
 
-def read_numbers(path: Path) -> npt.NDArray[np.int64]:
+def read_numbers(source: Source) -> npt.NDArray[np.int64]:
     """Return the numbers `(H, W)` in a grey or palette image of 8 or 16 bits.
 
     Raises:
         UserError: it is none; a picture in colours is one of classes only to people.
     """
+    if not isinstance(source, Path):
+        raise UserError(f"{source}: label maps are image files")
+    path = source
     try:
         with Image.open(BytesIO(path.read_bytes())) as image:
             values = np.array(image)
@@ -51,7 +55,7 @@ class LabelReader:
             self.table[list(data.ids)] = list(data.ids.values())
         self.table[list(data.ignored)] = IGNORE
 
-    def __call__(self, path: Path) -> Tensor:
+    def __call__(self, path: Source) -> Tensor:
         """Return the classes `(H, W)` uint8 of a label map, `IGNORE` where there is none.
 
         Raises:

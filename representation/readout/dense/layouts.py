@@ -21,6 +21,7 @@ class Segmented:
         ids: the class of each number in a label map that stands for one; not set: itself.
         ignored: numbers that stand for no class; without `ids`, any other one is an error.
         train: the part that is learned from if none is named.
+        test: the part that is tested on, likewise.
         colors: of the classes in pictures, RGB; not set: some.
     """
 
@@ -29,6 +30,7 @@ class Segmented:
     ids: Mapping[int, int] | None = None
     ignored: tuple[int, ...] = (255,)
     train: str = "train"
+    test: str = "val"
     colors: tuple[tuple[int, int, int], ...] | None = None
 
 

@@ -1,5 +1,6 @@
 """A readout of every pixel: data and encoder opened, heads trained, scores measured."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from representation.readout.dense.batches import Batches
 from representation.readout.dense.bootstrap import interval
 from representation.readout.dense.examples import (
     Example,
+    Parts,
     check_apart,
     check_sizes,
     digest,
@@ -32,10 +34,10 @@ from representation.readout.dense.feature_cache import (
 from representation.readout.dense.heads import Heads
 from representation.readout.dense.inference import Reader, evaluate
 from representation.readout.dense.settings import DenseSettings
+from representation.readout.dense.sources import size_of
 from representation.readout.dense.target import Target
 from representation.readout.dense.training import steps, train_heads
 from representation.readout.task import Outcome, Readout
-from selfflow.io import image_size
 from selfflow.runs.devices import pick_device
 from selfflow.runs.run import Run
 from selfflow.runs.wording import counted
@@ -80,11 +82,11 @@ class DenseReadout(Readout):
     def write_prediction(self, path: Path, outputs: Tensor) -> None:
         """Write what was read out of an image as a PNG."""
 
-    def choose(self, parts: Mapping[str, tuple[Example, ...]], train: str, source: str) -> None:
+    def choose(self, parts: Parts, train: str, test: str) -> None:
         """Set `train` and `test` to what the settings choose of a data set's parts."""
-        own = self.settings.parts
+        own, source = self.settings.parts, str(self.folder)
         chosen = select(parts, own.train or train, source)
-        self.test = select(parts, own.test, source)
+        self.test = select(parts, own.test or test, source)
         check_apart(chosen, self.test)
         self.train = label_share(chosen, own.label_share, own.subset_seed)
         if own.most is not None:
@@ -120,7 +122,7 @@ class DenseReadout(Readout):
             make_room(kept.parent, kept, *self.room)
         rates = self.settings.training.learning_rates
         tuning = self._tuning(run) if len(rates) > 1 else {}
-        best = max(tuning, key=lambda rate: tuning[rate]) if tuning else rates[0]
+        best = best_rate(tuning, self.target) if tuning else rates[0]
         heads, result = self._trained(self.train, (best,), run, "Training")
         tallies = self._tallies(heads, self.test, "Test", self._show(run))[:, 0]
         total = tallies.sum(0)
@@ -179,7 +181,7 @@ class DenseReadout(Readout):
             why = "the encoder is fine-tuned" if settings.training.finetune else "images vary"
             self.cache_line = f"features are computed in every step, because {why}"
             return None
-        height, width = image_size(self.train[0].image)
+        height, width = size_of(self.train[0].image)
         if (short := settings.parts.short_side) is not None:
             height, width = (round(side * short / min(height, width)) for side in (height, width))
         stride, count = self.network.stride, len(self.train) + len(self.test)
@@ -223,7 +225,7 @@ class DenseReadout(Readout):
         with sweep:
             heads, _ = self._trained(kept, training.learning_rates, sweep, "Learning rates")
         total = self._tallies(heads, judged, "Learning rates").sum(0)
-        scores = self.target.rank(total).tolist()
+        scores = self.target.score(total).tolist()
         return dict(zip(training.learning_rates, scores, strict=True))
 
     def _interval(self, tallies: Tensor) -> list[float] | None:
@@ -231,7 +233,7 @@ class DenseReadout(Readout):
         settings = self.settings
         if not settings.bootstrap or len(tallies) < 2:
             return None
-        return list(interval(tallies, self.target.rank, settings.bootstrap, settings.block))
+        return list(interval(tallies, self.target.score, settings.bootstrap, settings.block))
 
     def _show(self, run: Run) -> Callable[[int, Tensor], None]:
         """Return what writes pictures and predictions of test images into the run's folder."""
@@ -247,6 +249,15 @@ class DenseReadout(Readout):
                 self.write_prediction(_made(run.path / "predictions") / name, outputs.cpu())
 
         return show
+
+
+def best_rate(tuning: Mapping[float, float], target: Target) -> float:
+    """Return the learning rate with the best score; one whose score is NaN only where all are."""
+    known = {rate: score for rate, score in tuning.items() if not math.isnan(score)}
+    if not known:
+        return next(iter(tuning))
+    pick = min if target.lower_is_better else max
+    return pick(known, key=lambda rate: known[rate])
 
 
 def _made(folder: Path) -> Path:

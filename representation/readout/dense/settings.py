@@ -16,7 +16,7 @@ class PartSettings(Config):
     train: str | None = Field(
         None, description="a part, PART:0-50%, or several with +; not set: the data set's own"
     )
-    test: str = Field("val", description="likewise")
+    test: str | None = Field(None, description="likewise")
     label_share: float = Field(100.0, gt=0, le=100, description="% of the training images")
     subset_seed: int = Field(0, ge=0, description="of the images of a label share")
     most: int | None = Field(None, ge=1, description="images to train on, and to test on")

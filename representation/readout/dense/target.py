@@ -1,10 +1,11 @@
 """What is read out at each pixel, as training and test see it: classes, or depth."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
+
+from representation.readout.dense.sources import Source
 
 
 class Target(Protocol):
@@ -13,12 +14,14 @@ class Target(Protocol):
     Attributes:
         outputs: numbers that a head has for each pixel.
         unknown: stands for no value in a label map.
+        lower_is_better: whether the score that counts is an error.
     """
 
     outputs: int
     unknown: int
+    lower_is_better: bool
 
-    def read(self, path: Path) -> Tensor:
+    def read(self, source: Source) -> Tensor:
         """Return a label map, `(H, W)`, or raise UserError."""
         ...
 
@@ -36,8 +39,8 @@ class Target(Protocol):
         """
         ...
 
-    def rank(self, tallies: Tensor) -> Tensor:
-        """Return the score that counts, the higher the better, of totals `(..., *tally)`."""
+    def score(self, totals: Tensor) -> Tensor:
+        """Return the score that counts of totals `(..., *tally)`."""
         ...
 
     def scores(self, total: Tensor) -> Mapping[str, float]:

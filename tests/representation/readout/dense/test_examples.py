@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from representation.readout.dense import examples as ex
@@ -40,7 +40,8 @@ def test_a_part_that_is_not_there_is_an_error(wanted: str, message: str) -> None
         ex.select(PARTS, wanted, "data")
 
 
-@given(st.integers(1, 400), st.integers(0, 3))
+@settings(max_examples=20)
+@given(st.integers(1, 120), st.integers(0, 3))
 def test_label_shares_are_nested_and_of_their_size(count: int, seed: int) -> None:
     every = made(count)
     before: set[Example] = set()
