@@ -1,79 +1,14 @@
 """Scores that papers report, to be shown beside one's own where the setting is theirs.
 
 Numbers are as printed: percent, but metres for depth. A table stands under the protocol of ours
-that is made of its paper's settings. Left out are rows whose setting no protocol here has, that are
-quoted from another paper, or of data that cannot be had (FlowE's UrbanCity).
+that is made of its paper's settings. Left out are rows whose setting no protocol here has, which
+includes what CACL quotes from FlowE, and those of data that cannot be had (FlowE's UrbanCity).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-Row = tuple[str | float | None, ...]  # the method, what it was trained on, and its numbers
-
-
-@dataclass(frozen=True)
-class Published:
-    """One row of a paper's table, under one setting.
-
-    Attributes:
-        model: its name there.
-        network: of the encoder.
-        trained_on: without labels, unless it says otherwise.
-        source: the paper and the table.
-        task: of `representation readout`.
-        protocol: of the task.
-        data: the data set's name.
-        scores: by the name that they have here.
-        settings: by dotted key, what differs from the protocol's numbers.
-        counts: of the data, by the name that results have for it.
-    """
-
-    model: str
-    network: str
-    trained_on: str
-    source: str
-    task: str
-    protocol: str
-    data: str
-    scores: Mapping[str, float]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A part of a paper's table with one setting.
-
-    Attributes:
-        columns: names of scores; of each row the numbers from the third entry on.
-        rows: None stands for a number that is not reported.
-    """
-
-    source: str
-    task: str
-    protocol: str
-    data: str
-    counts: Mapping[str, int]
-    columns: Sequence[str]
-    rows: Sequence[Row]
-    network: str = "resnet50"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def published(self) -> Iterator[Published]:
-        """Yield a `Published` for each row that has a number."""
-        for model, trained_on, *numbers in self.rows:
-            scores = {
-                name: float(number)
-                for name, number in zip(self.columns, numbers, strict=True)
-                if number is not None
-            }
-            if scores:
-                yield Published(
-                    str(model), self.network, str(trained_on), self.source, self.task,
-                    self.protocol, self.data, scores, self.settings, self.counts,
-                )  # fmt: skip
-
+from representation.readout.published_table import Published, Row, Table
 
 FLOWE = "FlowE (Xiong et al., ICCV 2021)"
 CACL = "CACL (Pang et al., AAAI 2022)"
@@ -211,12 +146,15 @@ _VADER_FEATURES: Sequence[Row] = (  # VOC, Cityscapes, NYU-Depth v2
     ("MoCo", "ImageNet", 43.0, 32.3, 1.136),
     ("VADeR", "ImageNet", 56.7, 44.3, 0.964),
 )
-_VADER_MASKS: Sequence[Row] = (  # J at 320 and 480, F at 320 and 480
+# J at 320 and 480, F at 320 and 480; of other networks, quoted from their papers, then its own.
+_VADER_QUOTED: Sequence[Row] = (
     ("SIFT Flow", "nothing", 33.0, None, 35.0, None),
     ("Video Colorization", "not said", 34.6, None, 32.7, None),
     ("TimeCycle", "not said", 41.9, 46.4, 39.4, 50.0),
     ("CorrFlow", "not said", None, 47.7, None, 51.3),
     ("UVC", "not said", 52.0, 56.8, 52.6, 59.5),
+)
+_VADER_MASKS: Sequence[Row] = (
     ("supervised", "ImageNet, labels", 50.3, 53.2, 49.2, 56.2),
     ("MoCo", "ImageNet", 42.3, 51.4, 40.5, 54.7),
     ("VADeR", "ImageNet", 52.4, 54.7, 55.1, 58.4),
@@ -243,10 +181,11 @@ _VADER = (
     *(
         Table(
             f"{VADER}, table 2", "propagation", "vader", "davis2017", DAVIS_2017, ("J", "F"),
-            [(*row[:2], row[place], row[place + 2]) for row in _VADER_MASKS],
+            [(*row[:2], row[place], row[place + 2]) for row in rows], network=network,
             settings={"side": side},
         )
         for place, side in ((2, 320), (3, 480))
+        for rows, network in ((_VADER_QUOTED, "not said"), (_VADER_MASKS, "resnet50"))
     ),
     Table(
         f"{VADER}, table 4", "instances", "vader", "coco", COCO,

@@ -140,6 +140,7 @@ def _records(comparison: Comparison) -> list[Mapping[str, Any]]:
                 "trained_on": line.trained_on,
                 "published": line.published,
                 "note": line.note,
+                "source": line.source,
                 "task": column.place.task,
                 "data": column.place.data,
                 "protocol": column.place.protocol,

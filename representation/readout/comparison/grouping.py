@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from representation.readout.comparison.measured import Measured, Place
-from representation.readout.published import Published, published
+from representation.readout.published import published
+from representation.readout.published_table import Published
 from selfflow.runs.run import to_json
 
 NETWORK = ("architecture", "stride", "decoder")  # what of an encoder is shown by itself

@@ -16,7 +16,7 @@ OWN, THEIRS = "#4477aa", "#bbbbbb"
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Write the picture of the first score at each place.
+    """Write the picture of one score at each place, see `_panels`.
 
     Bars are means, lines standard deviations over seeds, dots single seeds; grey bars are
     published.
@@ -37,16 +37,16 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def _panels(comparison: Comparison) -> list[tuple[int, list[Line]]]:
-    """Return the index of each place's first score, and the lines that have it."""
-    first: dict[str, int] = {}
+    """Return for each place the index of a score, and the lines that have it.
+
+    The score that the most lines have, papers' included; of several such ones the first.
+    """
+    best: dict[str, tuple[int, list[Line]]] = {}
     for index, column in enumerate(comparison.columns):
-        filled = any(index in line.cells for line in comparison.lines)
-        if filled:
-            first.setdefault(column.title, index)
-    return [
-        (index, [line for line in comparison.lines if index in line.cells])
-        for index in first.values()
-    ]
+        lines = [line for line in comparison.lines if index in line.cells]
+        if len(lines) > len(best.get(column.title, (0, []))[1]):
+            best[column.title] = index, lines
+    return list(best.values())
 
 
 def _panel(axes: Axes, column: Column, index: int, lines: Sequence[Line]) -> None:
@@ -58,7 +58,7 @@ def _panel(axes: Axes, column: Column, index: int, lines: Sequence[Line]) -> Non
                 spread.mean, row, xerr=spread.deviation, color="black", capsize=3, linewidth=1
             )
             axes.plot(
-                spread.values, [row] * len(spread.values), "o", color="white", markersize=4,
+                spread.values, [row] * len(spread.values), "o", color="white", markersize=3,
                 markeredgecolor="black", markeredgewidth=0.7, zorder=3,
             )  # fmt: skip
     axes.set_yticks(range(len(lines)), [_name(line) for line in lines], fontsize=8)
@@ -69,8 +69,9 @@ def _panel(axes: Axes, column: Column, index: int, lines: Sequence[Line]) -> Non
 
 def _name(line: Line) -> str:
     """Return the encoder's name with what tells it from others, over two lines."""
-    if line.published:
-        about = line.note.removeprefix("published: ").partition(" (")[0]
-        return f"{line.name}, {line.trained_on}\n{about}, published"
+    if line.source is not None:
+        paper, _, rest = line.source.partition(" (")
+        table = rest.partition("), ")[2]
+        return f"{line.name}, {line.network}, {line.trained_on}\npublished: {paper}, {table}"
     rest = ", ".join(filter(None, (line.network, line.note)))
     return f"{line.name}\n{rest if len(rest) <= 40 else rest[:37] + '...'}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from representation.readout.comparison.grouping import NETWORK, Group, Spread, beside, grouped
 from representation.readout.comparison.measured import Measured, Place
-from representation.readout.published import Published
+from representation.readout.published_table import Published
 from selfflow.runs.run import to_json
 
 TRAINED_ON = {"random": "nothing", "imagenet": "ImageNet, labels"}
@@ -53,8 +53,8 @@ class Line:
         name: of the encoder.
         network: its architecture, stride and decoder.
         trained_on: what it was trained on.
-        note: what differs from the protocol; of a published row, the paper.
-        published: whether the numbers are somebody else's.
+        note: what differs from the protocol; of a published row, that it is one.
+        source: of a published row, paper and table; None: own numbers.
         cells: by the column's index, in the column's unit.
         group: of own results, where they are from, by the column's index.
     """
@@ -63,9 +63,14 @@ class Line:
     network: str
     trained_on: str
     note: str
-    published: bool
+    source: str | None
     cells: Mapping[int, Spread]
     groups: Mapping[int, Group]
+
+    @property
+    def published(self) -> bool:
+        """Whether the numbers are somebody else's."""
+        return self.source is not None
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ def compared(results: Sequence[Measured], scores: int = 3) -> Comparison:
     columns = _columns(groups, titles, scores)
     shared = _shared(groups)
     notes += [f"{titles[place]}: {_listed(same)}" for place, same in shared.items() if same]
-    lines = [*_own(groups, columns, shared), *_published(beside(results), columns)]
+    theirs, sources = _published(beside(results), columns)
+    lines = [*_own(groups, columns, shared), *theirs]
+    notes += [f"({number}) {source}" for number, source in enumerate(sources, 1)]
     if any(len(spread.values) > 1 for line in lines for spread in line.cells.values()):
         notes.append("± is the standard deviation over seeds, their number in brackets")
     if any(group.place.quick for group in groups):
@@ -168,8 +175,8 @@ def _own(
                     origins[index] = group
         encoder, note = members[0][0].encoder, members[0][1]
         target = encoder.get("target") or TRAINED_ON.get(str(encoder["name"]), "")
-        lines.append(Line(label, _network(encoder), str(target), note, False, cells, origins))
-    return lines
+        lines.append(Line(label, _network(encoder), str(target), note, None, cells, origins))
+    return sorted(lines, key=lambda line: bool(line.note))
 
 
 def _labels(encoders: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -193,18 +200,21 @@ def _network(encoder: Mapping[str, Any]) -> str:
     return f"{name}/{encoder.get('stride', '')}{plus}"
 
 
-def _published(found: Mapping[Place, list[Published]], columns: Sequence[Column]) -> list[Line]:
-    """Return the papers' rows; one for each place, for a method may stand in several tables."""
-    lines: dict[tuple[str, str, str, str], dict[int, Spread]] = defaultdict(dict)
+def _published(
+    found: Mapping[Place, list[Published]], columns: Sequence[Column]
+) -> tuple[list[Line], list[str]]:
+    """Return the papers' rows, and the tables they are from; they refer to these by number."""
+    sources = list(dict.fromkeys(row.source for rows in found.values() for row in rows))
+    lines: dict[tuple[str, str, str, str, str], dict[int, Spread]] = defaultdict(dict)
     for place, rows in found.items():
         for row in rows:
             own = f"; {_listed(row.settings)}" if row.settings else ""
-            note = f"published: {row.source}{own}"
+            note = f"published ({sources.index(row.source) + 1}){own}"
             for index, column in enumerate(columns):
                 if column.place == place and column.score in row.scores:
-                    about = (row.model, row.network, row.trained_on, note)
+                    about = (row.model, row.network, row.trained_on, note, row.source)
                     lines[about][index] = Spread((row.scores[column.score],))
-    return [Line(*about, published=True, cells=cells, groups={}) for about, cells in lines.items()]
+    return [Line(*about, cells=cells, groups={}) for about, cells in lines.items()], sources
 
 
 def _listed(values: Mapping[str, Any]) -> str:

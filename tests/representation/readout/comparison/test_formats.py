@@ -51,7 +51,10 @@ def test_rows_are_encoders_and_columns_scores_at_places(several: Path) -> None:
     assert rows["random"].cells[3].values == pytest.approx([100 * value for value in VALUES])
     assert rows["a_b & 100%"].note == "temperature=0.1"
     assert rows["CRW"].published
-    assert rows["CRW"].note.startswith("published: CRW (Jabri")
+    assert rows["CRW"].note == "published (1)"
+    assert str(rows["CRW"].source).startswith("CRW (Jabri")
+    assert f"(1) {rows['CRW'].source}" in comparison.notes
+    assert rows["random"].source is None
     assert rows["CRW"].cells[3].values == (67.6,)
     assert not set(rows["CRW"].cells) & {0, 1, 2}  # not beside the quick one
     shown = comparison.columns[3].shown(rows["random"].cells[3])
@@ -158,7 +161,7 @@ def test_the_command_writes_what_is_asked_for(several: Path, tmp_path: Path) -> 
     assert "propagation davis2017 crw" in files[5].read_text() or "<path" in files[5].read_text()
     shown = compare(several)
     assert "33.2 ± 3.6 (3)" in shown.stdout
-    assert "published: CRW" in shown.stdout
+    assert "(1) CRW (Jabri" in shown.stdout
 
 
 def test_bad_input_is_one_clear_line(several: Path, tmp_path: Path) -> None:
