@@ -7,8 +7,11 @@ import torch
 
 from representation.optimizer import new_optimizer
 from representation.pretrain import Pretraining, batches_for, flow_folder
+from representation.settings import PretrainSettings
 from selfflow.runs.cost import peak_memory, seconds_of
+from selfflow.runs.distributed import world_size
 from selfflow.runs.progress import format_duration
+from selfflow.runs.wording import counted
 
 
 def estimate(parts: Pretraining) -> list[str]:
@@ -36,12 +39,36 @@ def estimate(parts: Pretraining) -> list[str]:
         f"about {format_duration(seconds)}: {step:.2g} s a step, and {make:.2g} s "
         f"{each}; {peak_memory(device) / 2**30:.1f} GiB of memory",
     ]
+    lines += [*_normalisation(settings), *_probe(parts)]
     if parts.flow is not None and settings.cache_flow:
         image = parts.batches.cache.batch(parts.batches.pairs[:1]).image1
         height, width = parts.flow.size(image)
         size = 8 * height * width * pairs / 2**20
         lines.append(f"flow is kept in {flow_folder()}, about {size:.0f} MiB for all pairs")
     return lines
+
+
+def _normalisation(settings: PretrainSettings) -> list[str]:
+    """Return over which images batch normalisation goes, where that is not simply the batch."""
+    batch, processes = settings.frames.batch_size, world_size()
+    count = getattr(getattr(settings, "moco", None), "parts", 1)
+    if count > 1:
+        each = batch * processes // count
+        parts = f"{count} parts of {counted(each, 'image')} by themselves"
+        return [
+            f"batch normalisation: {parts}, keys in another order than queries (shuffling BN, also "
+            "in a single process)"
+        ]
+    if processes > 1:
+        return [f"batch normalisation: over the {batch * processes} of all {processes} processes"]
+    return []
+
+
+def _probe(parts: Pretraining) -> list[str]:
+    if parts.labelled is None:
+        return []
+    count, settings = len(parts.labelled.train) + len(parts.labelled.test), parts.settings.probe
+    return [f"probe: {counted(count, 'image')} of {settings.data} every {settings.every} steps"]
 
 
 def measure(parts: Pretraining) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner, Result
@@ -13,8 +14,9 @@ from click.testing import CliRunner, Result
 import representation
 from representation import pretrain
 from representation.cli import main
-from representation.models import save
+from representation.models import build, save
 from representation.resnet import ResNet
+from representation.weights import fill
 from selfflow.io import write_image
 from selfflow.models import save as save_flow_model
 from selfflow.raft import raft_small
@@ -141,6 +143,46 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
+
+
+@pytest.mark.parametrize("kind", ["timm", "moco", "run", "store"])
+def test_first_weights_come_from_anywhere(kind: str, home: Path, film: str, tmp_path: Path):
+    torch.manual_seed(3)
+    given = timm.create_model("test_resnet").state_dict()
+    encoder = build("timm/test_resnet", 32)
+    fill(encoder, given, "timm")
+    path = tmp_path / "first.pth"
+    named = {"moco": "module.encoder_q.", "run": "encoder."}.get(kind, "")
+    state = {f"{named}{name}": value for name, value in given.items()}
+    if kind == "run":
+        path = tmp_path / "run"
+        path.mkdir()
+        torch.save({"modules": {"online": state}}, path / "checkpoint.pt")
+    else:
+        torch.save({"state_dict": state} if kind == "moco" else state, path)
+    if kind == "store":
+        save("first", encoder, {})
+    init = "first" if kind == "store" else str(path)
+    ask = ("--method", "byol", "--target", film, "--init", init)
+    own = ("encoder.architecture=timm/test_resnet", "frames.batch_size=4", "loop.pictures_every=0")
+    rest = ("optimizer.learning_rate=1e-20", "optimizer.warmup=0")
+    settings = [part for change in (*own, *rest) for part in ("--set", change)]
+    result = run("pretrain", *ask, *TINY, *settings, "--steps", "1")
+    assert result.exit_code == 0, result.output
+    assert ("fc" in result.stderr) == (kind != "store")
+    found = representation.load("byol").state_dict()["network.layer4.0.conv1.weight"]
+    assert torch.equal(found, given["layer4.0.conv1.weight"])
+
+
+def test_normalisation_and_probe_are_said_beforehand(film: str, tmp_path: Path):
+    for name in ("cat", "dog"):
+        for number in range(5):
+            write_image(tmp_path / "pets" / name / f"{number}.png", np.zeros((9, 9, 3), np.uint8))
+    settings = ("moco.parts=2", "frames.batch_size=4", f"probe.data={tmp_path / 'pets'}")
+    more = [part for change in settings for part in ("--set", change)]
+    result = run("pretrain", "--method", "moco", "--target", film, *TINY, *more, "--dry-run")
+    assert "batch normalisation: 2 parts of 2 images by themselves" in result.stderr
+    assert f"probe: 10 images of {tmp_path / 'pets'} every 200 steps" in result.stderr
 
 
 def test_the_target_is_that_of_the_flow_model(film: str):
