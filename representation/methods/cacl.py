@@ -127,13 +127,18 @@ class CACL(Method):
 
     Settings = CACLPretraining
     device_defaults: ClassVar = {
+        # Why so: see configs/pretrain/cacl-quick.toml.
         "cpu": {
+            "frames.batch_size": 16,
+            "encoder.stride": 16,
             "heads.hidden": 512,
-            "optimizer.learning_rate": 4.0,
             "optimizer.warmup": 20,
-            "moco.momentum": 0.99,
-            "moco.queue": 512,
+            "moco.momentum": 0.98,
+            "moco.queue": 32,
+            "moco.in_batch": True,
             "moco.parts": 2,
+            "cacl.soft_cycle": False,
+            "loop.steps": 600,
         },
         "cuda": {"frames.batch_size": 32, "moco.parts": 2},
     }

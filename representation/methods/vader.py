@@ -83,12 +83,15 @@ class VADeR(Method):
 
     Settings = VADeRPretraining
     device_defaults: ClassVar = {
+        # A queue of two batches: see configs/pretrain/vader-quick.toml.
         "cpu": {
-            "frames.batch_size": 16,
+            "frames.batch_size": 8,
             "optimizer.warmup": 20,
-            "moco.momentum": 0.99,
-            "moco.queue": 4096,
+            "moco.momentum": 0.98,
+            "moco.queue": 512,
+            "moco.in_batch": True,
             "moco.parts": 2,
+            "loop.steps": 600,
         },
         "cuda": {"frames.batch_size": 128},
     }
