@@ -278,4 +278,5 @@ def _photographs(folder: Path | None) -> PhotographBank | None:
 
 def _brief(results: dict[str, Any]) -> dict[str, Any]:
     """Return the results that fit on a line each."""
-    return {name: value for name, value in results.items() if not isinstance(value, dict | list)}
+    long = (dict, list, type(None))
+    return {name: value for name, value in results.items() if not isinstance(value, long)}

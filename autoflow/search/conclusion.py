@@ -1,13 +1,14 @@
 """What a search ends with: results, tables and the report."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from autoflow.search.bench import BASE, Bench
 from autoflow.search.final import NETWORK
-from autoflow.search.objective import measure_target
+from autoflow.search.objective import Measurement, Metric, measure_target, weighted
 from autoflow.search.report.findings import Findings, Search, find
 from autoflow.search.report.page import Figure, render_report
 from autoflow.search.report.pictures import network_figure, set_figures
@@ -19,6 +20,7 @@ from autoflow.search.report.reweighting import (
     reweighted,
     shift,
 )
+from autoflow.search.report.spending import BASE_NETWORK, Part
 from autoflow.search.report.tables import to_csv, trial_rows, write_tables
 from autoflow.search.results import TrialResult, ranked
 from autoflow.search.work import write_results
@@ -117,7 +119,7 @@ def search_of(
         wanted=settings.trials,
         length=settings.trial.steps,
         weights=settings.metric.settled().objective(),
-        seconds=_seconds(path),
+        parts=_parts(path),
         settings=_facts(bench),
         outcome=outcome or {},
     )
@@ -141,9 +143,21 @@ def _network_results(path: Path, bench: Bench) -> dict[str, Any]:
     network = load_network(path / NETWORK)[0].to(bench.device)
     measured = measure_target(network, bench.pairs, settings.metric)
     results: dict[str, Any] = {"network": settings.name, "network_omega": measured.omega}
+    if settings.final_start == "shared":
+        results["base_omega"] = _base_omega(path, settings.metric)
     if measured.aepe is not None:
         results |= {"network_aepe": measured.aepe, "zero_aepe": _zero_error(path, bench)}
     return results
+
+
+def _base_omega(path: Path, metric: Metric) -> float:
+    """Return Ω of the base network, from the terms that were stored with it."""
+    told = read_metadata(path / BASE)
+    names = [each.name for each in fields(Measurement) if each.name != "omega"]
+    measured = Measurement(omega=math.nan, **{name: told[name] for name in names})
+    if metric.name == "aepe":
+        return math.nan if measured.aepe is None else measured.aepe
+    return weighted(measured, metric.objective())
 
 
 def _outcome(network: dict[str, Any]) -> dict[str, str]:
@@ -151,7 +165,8 @@ def _outcome(network: dict[str, Any]) -> dict[str, str]:
     if not network:
         return {}
     name = network["network"]
-    outcome = {f"Ω of {name}": f"{network['network_omega']:.4g}"}
+    began = f"; it began at {network['base_omega']:.4g}" if "base_omega" in network else ""
+    outcome = {f"Ω of {name}{began}": f"{network['network_omega']:.4g}"}
     if "network_aepe" in network:
         zero = f"of zero flow {network['zero_aepe']:.3g} px"
         outcome[f"endpoint error of {name}; {zero}"] = f"{network['network_aepe']:.3g} px"
@@ -179,15 +194,17 @@ def _zero_error(path: Path, bench: Bench) -> float:
     return float(read_json(file)["aepe"])
 
 
-def _seconds(path: Path) -> dict[str, float]:
-    """Return the seconds that the parts of a search beside its trials took."""
-    seconds = {}
+def _parts(path: Path) -> list[Part]:
+    """Return what a search did beside its trials."""
+    parts = []
     if (path / BASE).exists():
-        seconds["base network"] = float(read_metadata(path / BASE).get("seconds", 0))
+        told = read_metadata(path / BASE)
+        parts.append(Part(BASE_NETWORK, int(told["steps"]), float(told["seconds"])))
     final = path / NETWORK.parent / "results.json"
     if final.exists():
-        seconds["training at the end"] = float(read_table(final)["seconds"])
-    return seconds
+        told = read_table(final)
+        parts.append(Part("training at the end", int(told["steps"]), float(told["seconds"])))
+    return parts
 
 
 def _facts(bench: Bench) -> dict[str, str]:

@@ -22,6 +22,7 @@ from autoflow.search.report.drawing import (
 from autoflow.search.report.tables import Row
 
 RANKS = ("best", "number 2", "number 3", "default")
+_LOOKS = ("-", (0, (6, 2)), (0, (1.5, 1.5)))  # of the lines of the best trials
 _STATES = (("pruned", GREY, "x"), ("complete", BLUE, "o"), ("running", LIGHT, "o"))
 DASHES = (0, (4, 3))
 
@@ -80,15 +81,19 @@ def within(rows: Sequence[Row], best: Sequence[int], default: int | None) -> str
             start = by_trial.get(found[0]["parent"], [])[-1:]
             steps = [row["step"] for row in start + found]
             omegas = [row["omega"] for row in start + found]
+            color = INK if number == default else ORANGE
             if number in best:
                 rank = best.index(number)
-                label = f"{RANKS[rank]} (trial {number})"
-                color, width, order = ORANGE, 2.2 - 0.6 * rank, 3
+                beside = ", the default" if number == default else ""
+                label, look, width = f"{RANKS[rank]} (trial {number}{beside})", _LOOKS[rank], 1.8
             elif number == default:
-                label, color, width, order = f"default (trial {number})", INK, 1.8, 2
+                label, look, width = f"default (trial {number})", "-", 1.8
             else:
-                label, color, width, order = "_", GREY, 0.9, 1
-            axes.plot(steps, omegas, ".-", label=label, color=color, lw=width, zorder=order)
+                label, color, look, width = "_", GREY, "-", 0.9
+            order = 1 if color == GREY else 3 if color == ORANGE else 2
+            axes.plot(
+                steps, omegas, marker=".", ls=look, label=label, color=color, lw=width, zorder=order
+            )
         keep_in_view(axes, [row["omega"] for row in rows])
         axes.set_xlabel("steps of training")
         axes.set_ylabel("Ω")

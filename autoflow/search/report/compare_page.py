@@ -32,7 +32,11 @@ def render_comparison(found: Comparison, figures: Sequence[Figure] = ()) -> str:
         found=found,
         labels=(found.first.label, found.second.label),
         targets=list(dict.fromkeys(s.found.search.target for s in (found.first, found.second))),
-        facts=[_fact(row) for row in found.tables["compare-facts"]],
+        facts=[
+            _fact(row)
+            for row in found.tables["compare-facts"]
+            if (row["first"], row["second"]) != (None, None)
+        ],
         charts=comparison_charts(found),
         changes=[_change(found, n) for n in range(min(_SHOWN_CHANGES, len(found.changes)))],
         figures=[(figure, jpeg(figure.picture)) for figure in figures],

@@ -8,7 +8,7 @@ from autoflow.search.objective import TERMS
 from autoflow.search.report.changes import Change, in_order
 from autoflow.search.report.findings import Findings, find
 from autoflow.search.report.reweighting import formula, reweighted
-from autoflow.search.report.spending import course_rows, saved_share
+from autoflow.search.report.spending import BASE_NETWORK, course_rows, saved_share
 from autoflow.search.report.tables import Row
 from autoflow.search.results import TrialResult
 
@@ -124,8 +124,13 @@ def fact_rows(first: Side, second: Side, *, comparable: bool) -> list[Row]:
 
 
 def importance_rows(first: Findings, second: Findings) -> list[Row]:
-    """Return the rank correlations of both searches, the strongest of either first."""
+    """Return the rank correlations of both searches, the strongest of either first.
+
+    None where one of them has too few trials to tell.
+    """
     by_name = [{r["parameter"]: r for r in each.tables["importance"]} for each in (first, second)]
+    if not all(by_name):
+        return []
     names = dict.fromkeys([*by_name[0], *by_name[1]])
     rows = [
         {
@@ -200,7 +205,7 @@ def _facts(side: Side) -> dict[str, Any]:
 def _course(side: Side) -> list[Row]:
     """Return the course of a search by its cost, that of its base network included."""
     search, default = side.found.search, side.found.default
-    seconds = search.seconds.get("base network", 0.0)
+    seconds = sum(part.seconds for part in search.parts if part.name == BASE_NETWORK)
     return [
         {
             "search": side.label,

@@ -10,8 +10,10 @@ from autoflow.search.report.importance import importances, slice_rows
 from autoflow.search.report.lineage import lineage_rows, schedule_rows
 from autoflow.search.report.rungs import prediction_points, predictions, telling_step
 from autoflow.search.report.spending import (
+    Part,
     course_rows,
     failure_rows,
+    part_rows,
     saved_seconds,
     saved_share,
     spending_rows,
@@ -41,7 +43,7 @@ class Search:
         length: steps of a trial.
         weights: of the terms in Ω.
         space: what was searched; the defaults are the default set's values.
-        seconds: what the parts of the search beside its trials took, by name.
+        parts: what the search did beside its trials; see `Part`.
         settings: further facts for the table at the end.
         outcome: of the network trained at the end, name to text; empty if there is none.
     """
@@ -55,7 +57,7 @@ class Search:
     length: int
     weights: ObjectiveSettings
     strategy: str = "tpe"
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    parts: Sequence[Part] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     outcome: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ class Findings:
     @property
     def seconds(self) -> float:
         """What the trials and the other parts took together."""
-        return sum(t.seconds for t in self.search.trials) + sum(self.search.seconds.values())
+        parts = sum(part.seconds for part in self.search.parts)
+        return sum(t.seconds for t in self.search.trials) + parts
 
     @property
     def trust(self) -> Row | None:
@@ -143,6 +146,7 @@ class Findings:
             "omega_tells_errors": self.verdict,
             "rungs": self.tables["rungs"],
             "spending": spent,
+            "parts": self.tables["parts"],
             "saved_share": saved_share(spent),
             "saved_seconds": saved_seconds(spent),
             "failures": self.tables["failures"],
@@ -194,6 +198,7 @@ def find(search: Search) -> Findings:
         "lineage": lineage_rows(trials, winner),
         "schedule": schedule_rows(trials, winner, space, length),
         "spending": spending_rows(trials, length),
+        "parts": part_rows(search.parts),
         "failures": failure_rows(trials, length),
     }
     return Findings(

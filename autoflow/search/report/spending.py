@@ -1,10 +1,12 @@
 """What a search spent: by trial, by outcome, and what pruning saved."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from autoflow.search.report.tables import Row
 from autoflow.search.results import TrialResult
 
+BASE_NETWORK = "base network"
 STATES = ("complete", "pruned", "failed", "running")
 
 
@@ -66,6 +68,30 @@ def spending_rows(trials: Sequence[TrialResult], length: int) -> list[Row]:
             }
         )
     return rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a search did beside its trials.
+
+    Attributes:
+        name: "base network" or "training at the end".
+        steps: of training.
+        seconds: they took.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+
+
+def part_rows(parts: Sequence[Part]) -> list[Row]:
+    """Return a row for each part that took steps."""
+    return [
+        {"part": part.name, "steps": part.steps, "seconds": part.seconds}
+        for part in parts
+        if part.steps
+    ]
 
 
 def saved_share(rows: Sequence[Row]) -> float:

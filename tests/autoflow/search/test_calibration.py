@@ -258,7 +258,7 @@ def test_a_whole_search_has_balanced_weights(
     best = Measurement(**found.results["best"])
     assert weighted(best, objective) == best.omega
     again = rebuild_report(settings, run, CPU)
-    for name in ("best", "network_omega"):
+    for name in ("best", "network_omega", "base_omega"):
         assert again.results[name] == found.results[name]
 
 

@@ -10,6 +10,7 @@ from known import Moving, moving_target, small_settings
 from autoflow.search import trial as trial_module
 from autoflow.search.bench import Bench, make_base, open_bench
 from autoflow.search.conclusion import _zero_error
+from autoflow.search.objective import measure_target
 from autoflow.search.pruning import Pruning
 from autoflow.search.report_run import rebuild_report, stored_settings
 from autoflow.search.results import TrialResult, finished
@@ -73,6 +74,9 @@ def test_a_search_ends_with_files_a_report_and_a_network(frames: Path, tmp_path:
     _, metadata = load_network("s-af")
     assert metadata["target"] == str(frames)
     assert len(metadata["hyperparameters"]) == 3
+    bench = open_bench(settings, tmp_path / "run", CPU)
+    began = measure_target(bench.network(), bench.pairs, settings.metric)
+    assert found.results["base_omega"] == pytest.approx(began.omega)
     # The same command again has nothing left to do, and says the same.
     again = run_search(settings, tmp_path / "run", CPU)
     assert again.results["best"] == found.results["best"]

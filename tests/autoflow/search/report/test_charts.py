@@ -88,6 +88,18 @@ def test_within_the_trials_the_best_and_the_default_stand_out() -> None:
         assert course in [y for _, y in known]
 
 
+def test_the_best_trials_are_told_apart_without_colour() -> None:
+    best = [trial.number for trial in ranked(STUDY)[:3]]
+    axes = charts.within(measurement_rows(STUDY), best, best[1])
+    drawn = [line for line in axes.get_lines() if line.get_color() != drawing.GREY]
+    assert len(drawn) == 3
+    assert len({line.get_linestyle() + str(line._dash_pattern) for line in drawn}) == 3
+    named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert named[1] == f"number 2 (trial {best[1]}, the default)"
+    ((_, omegas),) = lines(axes, drawing.INK)
+    assert omegas == [m.omega for m in STUDY[best[1]].course]
+
+
 def test_a_trial_of_a_population_begins_where_its_parent_ended() -> None:
     axes = charts.within(measurement_rows(POPULATION), [WINNER.number], 0)
     ((x, y),) = lines(axes, drawing.ORANGE)

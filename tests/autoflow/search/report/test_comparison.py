@@ -8,7 +8,7 @@ from studies import LENGTH, WEIGHTS, made_up_population, made_up_study, search_o
 from autoflow.search.report.compare_page import comparison_charts, render_comparison, told
 from autoflow.search.report.comparison import Side, compare, importance_rows
 from autoflow.search.report.findings import find
-from autoflow.search.report.spending import own_steps
+from autoflow.search.report.spending import Part, own_steps
 from autoflow.search.results import TrialResult, ranked
 from selfflow.runs.config import flatten
 
@@ -24,15 +24,13 @@ SETTINGS = {
 def side(label: str, trials: Sequence[TrialResult], **changed: object) -> Side:
     settings = SETTINGS | {k: v for k, v in changed.items() if k in SETTINGS}
     search = {
-        name: changed[name]
-        for name in ("target", "metric", "weights", "seconds")
-        if name in changed
+        name: changed[name] for name in ("target", "metric", "weights", "parts") if name in changed
     }
     found = find(search_on(trials, **search))
     return Side(label, found, settings, str(changed.get("pairs", "list")), 50)
 
 
-FIRST = side("one", made_up_study(40), seconds={"base network": 100.0})
+FIRST = side("one", made_up_study(40), parts=[Part("base network", 50, 100.0)])
 SECOND = side("two", made_up_study(30, seed=1), seed=1)
 
 
@@ -159,6 +157,17 @@ def test_the_page_is_one_file_and_says_who_came_lower() -> None:
     assert f"{lower} came to the lower Ω" in page
     assert set(found.tables) == {link[7:-4] for link in parsed.links}
     assert found.as_dict()["comparable"] is True
+
+
+def test_what_neither_search_knows_is_left_out_of_the_page() -> None:
+    few = side("few", made_up_study(3, labelled=False))
+    unknown = compare(few, side("other", made_up_study(30, seed=1, labelled=False)))
+    page, labelled = render_comparison(unknown, []), render_comparison(compare(FIRST, SECOND), [])
+    assert "endpoint error of the best set" not in page
+    assert "endpoint error of the best set" in labelled
+    assert unknown.tables["compare-importance"] == []  # three trials tell nothing
+    assert "What mattered in both" not in page
+    assert "What mattered in both" in labelled
 
 
 def test_facts_are_told_in_their_units() -> None:

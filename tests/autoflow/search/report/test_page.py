@@ -15,6 +15,7 @@ from studies import made_up_population, made_up_study, search_on
 
 from autoflow.search.report.findings import Findings, find
 from autoflow.search.report.page import Figure, render_report
+from autoflow.search.report.spending import Part
 from autoflow.search.report.tables import write_tables
 from autoflow.search.results import TrialResult, ranked
 from selfflow.runs.run import to_json
@@ -96,6 +97,20 @@ def test_every_chart_has_its_data_as_a_table(tmp_path: Path) -> None:
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {
         name for name, table in found.tables.items() if table
     }
+
+
+def test_what_is_spent_beside_the_trials_is_part_of_the_sum() -> None:
+    trials = made_up_study(12)
+    search = search_on(trials, parts=[Part("training at the end", 12345, 100.0)])
+    found = find(search)
+    text = render_report(found, [PICTURE])
+    trained = sum(row["steps"] for row in found.tables["spending"])
+    (row,) = re.findall(r"<tr><td>training at the end</td>.*?</tr>", text, re.S)
+    assert "<td>12345</td>" in row
+    (row,) = re.findall(r'<tr class="best"><td>together</td>.*?</tr>', text, re.S)
+    assert f"<td>{trained + 12345}</td>" in row
+    assert found.seconds == pytest.approx(sum(t.seconds for t in trials) + 100)
+    assert "tables/parts.csv" in text
 
 
 def test_the_report_says_what_was_found() -> None:

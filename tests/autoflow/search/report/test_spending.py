@@ -2,9 +2,11 @@ import pytest
 from studies import LENGTH, made_up_population, made_up_study
 
 from autoflow.search.report.spending import (
+    Part,
     course_rows,
     failure_rows,
     own_steps,
+    part_rows,
     saved_seconds,
     saved_share,
     spending_rows,
@@ -75,3 +77,8 @@ def test_failures_say_why_and_how_far() -> None:
     assert [row["trial"] for row in rows] == [7, 22]
     assert rows[0]["reason"] == "Ω is not finite after 30 steps"
     assert rows[0]["steps"] == 10
+
+
+def test_parts_that_took_no_steps_are_left_out() -> None:
+    parts = [Part("base network", 0, 0.0), Part("training at the end", 60, 9.0)]
+    assert part_rows(parts) == [{"part": "training at the end", "steps": 60, "seconds": 9.0}]
