@@ -169,14 +169,14 @@ _THREE = ("AP", "AP50", "AP75")
 _VADER = (
     *(
         Table(
-            f"{VADER}, table 1", task, "vader", data, counts, (score,),
+            f"{VADER}, table 1", "segmentation", "vader", data, counts, ("miou",),
             [(*row[:2], row[place]) for row in _VADER_FEATURES],
         )
-        for place, task, data, counts, score in (
-            (2, "segmentation", "voc", VOC_AUG, "miou"),
-            (3, "segmentation", "cityscapes", CITYSCAPES, "miou"),
-            (4, "depth", "nyu", NYU, "rmse"),
-        )
+        for place, data, counts in ((2, "voc", VOC_AUG), (3, "cityscapes", CITYSCAPES))
+    ),
+    Table(
+        f"{VADER}, table 1, which does not say how RMSE is averaged", "depth", "vader", "nyu", NYU,
+        ("rmse_image", "rmse_pixel"), [(*row[:2], row[4], row[4]) for row in _VADER_FEATURES],
     ),
     *(
         Table(

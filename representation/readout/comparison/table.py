@@ -12,8 +12,8 @@ from representation.readout.published_table import Published
 from selfflow.runs.run import to_json
 
 TRAINED_ON = {"random": "nothing", "imagenet": "ImageNet, labels"}
-PLAIN = ("abs_rel", "sq_rel", "log", "silog")  # scores without a unit, in lower case
-METRES = ("rmse", "mae", "l1")  # how names of scores in metres begin
+PLAIN = ("absrel",)  # how names of scores without a unit begin
+METRES = ("rmse", "mean_absolute")  # of those in metres; all others are shares, shown in percent
 
 
 @dataclass(frozen=True)

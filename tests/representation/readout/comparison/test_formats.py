@@ -99,8 +99,9 @@ def test_encoders_of_one_name_are_told_apart(tmp_path: Path, result_in: Write) -
 
 def test_units() -> None:
     assert unit("miou") == (100.0, "%")
-    assert unit("rmse_pooled") == (1.0, "m")
-    assert unit("abs_rel") == (1.0, "")
+    assert unit("rmse_pixel") == unit("mean_absolute") == (1.0, "m")
+    assert unit("absrel") == (1.0, "")
+    assert unit("delta1") == unit("mean_accuracy") == (100.0, "%")
 
 
 def test_csv_reads_back(several: Path) -> None:
