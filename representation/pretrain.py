@@ -106,14 +106,10 @@ def assemble(
         batch_size=frames.batch_size,
         device=device,
     )
-    probe, labelled = settings.probe, None
-    if probe.data is not None:
+    probing, labelled = settings.probe, None
+    if probing.data is not None:
         labelled = open_labelled(
-            probe.data,
-            data_root,
-            count=probe.images,
-            short_side=probe.short_side,
-            ignore=probe.ignore,
+            probing.data, data_root, count=probing.images, short_side=probing.short_side
         )
     return Pretraining(settings, method, batches, flow, labelled)
 

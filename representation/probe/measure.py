@@ -8,6 +8,7 @@ from representation.pictures.colours import at_pixels
 from representation.probe.classifiers import Classifier, neighbours, ridge
 from representation.probe.images import IGNORED, LabelledImage, LabelledImages
 from representation.probe.settings import ProbeSettings
+from representation.readout.dense.confusion import confusion, mean_iou, pixel_accuracy
 
 KNOWN = 10_000  # feature cells that are learned from, at most; for the memory of neighbours
 
@@ -17,9 +18,9 @@ def probe(encoder: Encoder, images: LabelledImages, settings: ProbeSettings) -> 
     """Return how well a classifier of an encoder's features does on images it has not seen.
 
     Of images with label maps each feature cell is learned with the label of most of its pixels, and
-    scores are interpolated to all pixels of the others: "probe_miou" is the mean over the classes
-    that occur there of intersection over union, all images together, "probe_accuracy" the share of
-    pixels. Of images with classes the mean of the features is learned: "probe_accuracy".
+    scores are interpolated to all pixels of the others: "probe_miou" is the mean intersection over
+    union of the classes that are there or are found, all images together, "probe_accuracy" the
+    share of pixels. Of images with classes the mean of the features is learned: "probe_accuracy".
 
     Args:
         encoder: in evaluation mode.
@@ -34,10 +35,11 @@ def probe(encoder: Encoder, images: LabelledImages, settings: ProbeSettings) -> 
     table = torch.zeros(images.classes, images.classes, dtype=torch.long, device=device)
     for each in images.test:
         wanted = each.labels.to(device)
-        table += confusion(_predicted(encoder, classifier, each, device), wanted, images.classes)
-    found = {"probe_accuracy": (table.trace() / table.sum().clamp_min(1)).item()}
+        predicted = _predicted(encoder, classifier, each, device)
+        table += confusion(predicted, wanted, images.classes, IGNORED)
+    found = {"probe_accuracy": pixel_accuracy(table).item()}
     if images.dense:
-        found["probe_miou"] = mean_iou(table)
+        found["probe_miou"] = mean_iou(table).item()
     return found
 
 
@@ -97,18 +99,3 @@ def _predicted(
     scores = classifier(features[0].flatten(1).T)
     scores = scores.T.reshape(1, -1, *features.shape[2:])
     return at_pixels(scores, encoder, image.image.shape[-2:])[0].argmax(0)
-
-
-def confusion(predicted: Tensor, wanted: Tensor, classes: int) -> Tensor:
-    """Return how often each label, by row, was predicted as each, `(classes, classes)`."""
-    known = wanted != IGNORED
-    index = wanted[known] * classes + predicted[known]
-    return torch.bincount(index.flatten(), minlength=classes**2).view(classes, classes)
-
-
-def mean_iou(table: Tensor) -> float:
-    """Return the mean intersection over union of the classes that occur, of a confusion table."""
-    right = table.diagonal()
-    union = table.sum(0) + table.sum(1) - right
-    occurring = table.sum(1) > 0
-    return (right[occurring] / union[occurring]).mean().item()

@@ -12,7 +12,7 @@ class ProbeSettings(Config):
     """Which labelled images an encoder is looked at with during training, and how often."""
 
     data: str | None = Field(
-        None, description="folder or data set of labelled images, as CamVid's or by class"
+        None, description="data set or folder of images with label maps, or with a folder a class"
     )
     every: int = Field(1000, ge=1, description="steps from one look to the next")
     images: int = Field(40, ge=2, description="at most so many, half of them to test on")
@@ -23,4 +23,3 @@ class ProbeSettings(Config):
     kind: Literal["ridge", "neighbours"] = Field("ridge", description="classifier")
     ridge: float = Field(0.01, gt=0, description="charge for the weights of the linear one")
     neighbours: int = Field(20, ge=1, description="that vote in the other one")
-    ignore: tuple[int, ...] = Field((11, 255), description="ids without a label; 11 is CamVid's")

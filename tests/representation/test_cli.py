@@ -115,7 +115,7 @@ def test_a_run_may_be_probed_and_so_may_one_that_goes_on(home: Path, film: str, 
     assert "probe_miou" not in summary
     wrong = run("pretrain", *arguments, "--set", f"probe.data={tmp_path / 'nothing'}")
     assert wrong.exit_code == 2
-    assert "no labelled images" in wrong.stderr
+    assert "nothing'" in wrong.stderr
     assert len(wrong.stderr.strip().splitlines()) == 1
 
 

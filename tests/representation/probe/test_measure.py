@@ -1,11 +1,10 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from representation.encoder import Encoder
 from representation.probe.images import IGNORED, LabelledImage, LabelledImages
-from representation.probe.measure import cell_labels, confusion, mean_iou, probe
+from representation.probe.measure import cell_labels, probe
 from representation.probe.settings import ProbeSettings
 from representation.probe.watch import ProbeWatch
 from representation.resnet import ResNet
@@ -43,18 +42,6 @@ def test_a_cell_has_the_label_of_most_of_its_pixels(size: tuple[int, int]) -> No
                     column = column + column % 2
                 counts[row, column, labels[y, x] + 1] += 1
         assert torch.equal(found, counts.argmax(2) - 1)
-
-
-def test_the_mean_iou_is_torchmetrics() -> None:
-    generator = torch.Generator().manual_seed(0)
-    predicted = torch.randint(4, (30, 30), generator=generator)
-    wanted = torch.randint(-1, 3, (30, 30), generator=generator)  # the last class never occurs
-    metric = MulticlassJaccardIndex(4, average="none", ignore_index=IGNORED)
-    expected = metric(predicted[None], wanted[None])[:3].mean().item()
-    table = confusion(predicted, wanted, 4)
-    assert mean_iou(table) == pytest.approx(expected)
-    assert table.sum() == (wanted != IGNORED).sum()
-    assert confusion(wanted.clamp_min(0), wanted, 4).trace() == table.sum()
 
 
 def coloured(seed: int, dense: bool = True) -> LabelledImage:
