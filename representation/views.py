@@ -1,4 +1,10 @@
-"""Random views of frames: a crop at the same place of both frames, then an affine map for each."""
+"""Random views of frames: a crop at the same place of both frames, then an affine map for each.
+
+In FlowE's views the crop's middle is the view's middle, and beyond the crop there is nothing. Small
+views then give away where in the crop a feature lies, by the crop's edges where it is reduced, and
+by the padding of the convolutions: a network that knows these places alone, and nothing of what it
+sees, predicts the other view well. With `surroundings` and `shift` it has to look.
+"""
 
 import math
 
@@ -39,6 +45,12 @@ class ViewSettings(ViewSize):
     rotation: float = parameter(
         30.0, 0.0, 180.0, unit="degrees", meaning="a view is turned by up to this, either way"
     )
+    shift: float = parameter(
+        0.0, 0.0, 1.0, unit="share", meaning="a view is moved by up to this of its size, either way"
+    )
+    surroundings: bool = parameter(
+        False, False, True, unit="on or off", meaning="views also show what lies around their crop"
+    )
     distortion: Distortion = Distortion()
 
 
@@ -61,8 +73,8 @@ def draw_crops(keys: Tensor, sizes: Tensor, settings: ViewSettings) -> Tensor:
 def draw_affines(keys: Tensor, settings: ViewSettings) -> Tensor:
     """Return A, the random map from a crop's pixels to a view's, `(B, 2, 3)`.
 
-    Scale and rotation about the centre. The paper gives the scale's range alone; it is drawn
-    uniformly in its logarithm here, so that views are as often reduced as magnified.
+    Scale and rotation about the centre, then the shift. The paper gives the scale's range alone; it
+    is drawn uniformly in its logarithm here, so that views are as often reduced as magnified.
     """
     if not settings.affine:
         return affine.identity(len(keys), device=keys.device)
@@ -70,15 +82,24 @@ def draw_affines(keys: Tensor, settings: ViewSettings) -> Tensor:
     scale = uniform(purpose(keys, "view scale"), low=low, high=high).exp()
     limit = math.radians(settings.rotation)
     angle = uniform(purpose(keys, "view rotation"), low=-limit, high=limit)
-    centre = torch.tensor(((settings.width - 1) / 2, (settings.height - 1) / 2))
-    return affine.similarity(scale, angle, centre.to(keys.device))
+    size = torch.tensor((settings.width, settings.height), device=keys.device)
+    found = affine.similarity(scale, angle, (size - 1) / 2)
+    most = settings.shift * size
+    moved = most * uniform(purpose(keys, "view shift"), 2, low=-1.0, high=1.0)
+    return torch.cat((found[:, :, :2], found[:, :, 2:] + moved[..., None]), 2)
 
 
-def make_view(frames: Tensor, keys: Tensor, crop: Tensor, settings: ViewSettings) -> View:
+def make_view(
+    frames: Tensor,
+    keys: Tensor,
+    crop: Tensor,
+    settings: ViewSettings,
+    sizes: Tensor | None = None,
+) -> View:
     """Return random views `(B, 3, height, width)` of crops of `frames` `(B, 3, H, W)`.
 
     One bilinear reading does crop and affine map together; then colours and sharpness change (see
-    `distort`). What lies outside the crop is painted in ImageNet's mean colour, which the encoder
+    `distort`). What lies outside the crop, or with `surroundings` outside the frame, is painted in ImageNet's mean colour, which the encoder
     turns into zero: it looks like the convolutions' own padding.
 
     Args:
@@ -86,11 +107,17 @@ def make_view(frames: Tensor, keys: Tensor, crop: Tensor, settings: ViewSettings
         keys: one a view, `(B,)`; different ones for the two views of a pair.
         crop: from `draw_crops`; the same for both views of a pair.
         settings: sizes and ranges.
+        sizes: height and width of the frames, `(B, 2)`; None: all are as large as the tensor.
     """
     check_images(frames)
     size = (settings.height, settings.width)
-    corners = crop.new_tensor(((0.0, size[1] - 1), (0.0, size[0] - 1)))[None, :, None]
-    low, high = affine.apply(crop, corners)[:, :, 0].to(frames.device).unbind(2)
+    if settings.surroundings:
+        high = crop.new_tensor(frames.shape[:1:-1]) - 1 if sizes is None else sizes.flip(1) - 1.0
+        high = high.expand(len(frames), 2).to(frames.device)
+        low = torch.zeros_like(high)
+    else:
+        corners = crop.new_tensor(((0.0, size[1] - 1), (0.0, size[0] - 1)))[None, :, None]
+        low, high = affine.apply(crop, corners)[:, :, 0].to(frames.device).unbind(2)
     to_frame = affine.chain(affine.invert(draw_affines(keys, settings)), crop).to(frames.device)
     positions = affine.apply(to_frame, pixel_grid(*size, device=frames.device))
     last = positions.new_tensor((frames.shape[3] - 1, frames.shape[2] - 1)).view(1, 2, 1, 1)

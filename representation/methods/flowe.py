@@ -146,8 +146,10 @@ class FlowE(Method):
         own, views = self.settings.flowe, self.settings.views
         crop = draw_crops(frames.keys, frames.sizes, views)
         frame2 = frames.image2 if own.flow else frames.image1
-        view1 = make_view(frames.image1, purpose(frames.keys, "view", 1), crop, views)
-        view2 = make_view(frame2, purpose(frames.keys, "view", 2), crop, views)
+        view1, view2 = (
+            make_view(images, purpose(frames.keys, "view", number), crop, views, frames.sizes)
+            for number, images in ((1, frames.image1), (2, frame2))
+        )
         forward = backward = None
         if own.dense:
             forward = self._match(view1, view2, frames.forward, frames.backward)

@@ -181,3 +181,32 @@ def test_what_lies_outside_the_crop_is_zero_to_the_encoder():
     torch.testing.assert_close(view.images[0, :, 0, 0], mean)
     outside = (view.images[0] == mean.view(3, 1, 1)).all(0)
     assert outside.float().mean() == pytest.approx(0.75, abs=0.05)
+
+
+def test_with_surroundings_a_view_shows_its_frame_as_far_as_there_is_one():
+    frames, keys = torch.rand(2, 3, 60, 80), key(0, torch.arange(2))
+    wanted = settings(scale=(0.5, 0.5), rotation=0.0, zoom=(1.0, 1.0), surroundings=True)
+    crop = draw_crops(keys, sizes(keys, 60, 80), wanted)
+    view = make_view(frames, keys, crop, wanted)
+    assert torch.equal(view.low, torch.zeros(2, 2))
+    assert torch.equal(view.high, torch.tensor((79.0, 59.0)).expand(2, 2))
+    positions = affine.apply(view.to_frame, pixel_grid(48, 64))
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
+    expected = torch.where(view.shows(positions), sample(frames, positions), mean)
+    torch.testing.assert_close(view.images, expected)
+    assert view.shows(positions).float().mean() > 0.3
+    # The second frame is padded: it is no larger than 30 x 40.
+    small = torch.tensor(((60, 80), (30, 40)))
+    view = make_view(frames, keys, draw_crops(keys, small, wanted), wanted, small)
+    assert view.high.tolist() == [[79.0, 59.0], [39.0, 29.0]]
+
+
+def test_views_are_shifted_by_up_to_a_share_of_their_size():
+    maps = draw_affines(key(0, torch.arange(500)), settings(shift=0.25))
+    centre = torch.tensor((31.5, 23.5)).view(1, 2, 1, 1)
+    moved = (affine.apply(maps, centre) - centre)[:, :, 0, 0]
+    for side, most in ((0, 16.0), (1, 12.0)):
+        assert -most <= moved[:, side].min() < -0.97 * most
+        assert 0.97 * most < moved[:, side].max() <= most
+    plain = draw_affines(key(0, torch.arange(500)), settings())
+    torch.testing.assert_close(maps[:, :, :2], plain[:, :, :2])
