@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from representation import models
 from representation.collapse import CollapseWatch
@@ -26,7 +27,7 @@ from representation.source import FrameSource
 from representation.stills import open_images
 from representation.throughput import Throughput
 from representation.watcher import Watcher
-from selfflow.frames import FrameBatches, FrameCache, pairs_from_json, spread
+from selfflow.frames import FrameBatches, FrameCache, fit_size, pairs_from_json, spread
 from selfflow.models import load as load_flow_model
 from selfflow.runs import run as runs
 from selfflow.runs.devices import pick_device
@@ -151,7 +152,7 @@ def train(parts: Pretraining, run: Run) -> Result:
 
 def watched(parts: Pretraining, run: Run) -> Watcher:
     """Return the method with all that is looked at while it is trained; none of it changes it."""
-    settings, method, batches = parts.settings, parts.method, parts.batches
+    settings, method = parts.settings, parts.method
     snapshot = Snapshot(method.encoder, settings.probe.stride)
     task: Watcher = Throughput(
         CollapseWatch(method, settings.collapse_below),
@@ -162,10 +163,19 @@ def watched(parts: Pretraining, run: Run) -> Watcher:
     if parts.labelled is not None:
         task = ProbeWatch(task, snapshot, parts.labelled, settings.probe)
     if settings.loop.pictures_every:
-        places = spread(batches.pairs, SHOWN, settings.seed)
-        images = [batches.cache.batch([place], device=batches.device).image1 for place in places]
-        task = Album(task, snapshot, images, run.path)
+        task = Album(task, snapshot, shown_frames(parts), run.path)
     return task
+
+
+def shown_frames(parts: Pretraining) -> list[Tensor]:
+    """Return a few frames `(1, 3, H, W)` of the target, no larger than the probe's images."""
+    batches, short_side = parts.batches, parts.settings.probe.short_side
+    frames = []
+    for place in spread(batches.pairs, SHOWN, parts.settings.seed):
+        frame = batches.cache.batch([place], device=batches.device).image1
+        size = fit_size(frame.shape[2], frame.shape[3], short_side)
+        frames.append(F.interpolate(frame, size, mode="bilinear", antialias=True))
+    return frames
 
 
 def summary(parts: Pretraining, result: Result) -> dict[str, float]:

@@ -16,7 +16,11 @@ class ProbeSettings(Config):
     )
     every: int = Field(1000, ge=1, description="steps from one look to the next")
     images: int = Field(40, ge=2, description="at most so many, half of them to test on")
-    short_side: int | None = Field(240, ge=16, description="that images are reduced to")
+    short_side: int | None = Field(
+        240,
+        ge=16,
+        description="that images are reduced to, also the frames in pictures of features",
+    )
     stride: Stride | None = Field(
         8, description="of the features of a ResNet without decoder; not set: as in training"
     )

@@ -106,6 +106,22 @@ def test_a_video_and_images_of_several_sizes(folder: Path, tmp_path: Path) -> No
     }
 
 
+def test_of_several_sequences_each_has_a_folder_and_a_film(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        for number, frame in enumerate(pictures()[:3]):
+            write_image(tmp_path / "both" / name / f"{number}.png", frame)
+    result = run(
+        "--encoder", "mine", tmp_path / "both", "--out", tmp_path / "out", "--pixel", "9,9"
+    )
+    assert result.exit_code == 0, result.output
+    for name in ("one", "two"):
+        names = {path.name for path in (tmp_path / "out" / "pca" / name).iterdir()}
+        assert names == {"0.png", "1.png", "2.png", "film.mp4"}
+    note = json.loads((tmp_path / "out" / "neighbours-0-9-9" / "visualization.json").read_text())
+    assert [match["sequence"] for match in note["matches"]].count("two") == 3
+    assert [match["sequence"] for match in note["matches"]].count("one") == 2
+
+
 def test_a_resnet_of_stride_32_is_looked_at_at_8(folder: Path, tmp_path: Path) -> None:
     save("coarse", build("resnet18", 32), {})
     ask = ("--encoder", "coarse", folder, "--out", tmp_path / "out", "--dry-run")
