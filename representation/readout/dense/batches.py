@@ -81,7 +81,7 @@ class Batches:
         labels = self.labels(example.label)
         if self.features is not None:
             inputs = self.features(example.image)
-            size = resized_size(labels, settings.parts.short_side or min(labels.shape))
+            size = resized_size(labels.shape, settings.parts.short_side or min(labels.shape))
         else:
             image = load_image(example.image, settings.parts.short_side)
             if settings.augmentation.active:

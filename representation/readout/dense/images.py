@@ -1,5 +1,7 @@
 """Images as networks see them, and where the pixels of their label maps lie in them."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,12 +14,14 @@ from selfflow.labelled import image_tensor
 def load_image(source: Source, short_side: int | None = None) -> Tensor:
     """Return an image `(1, 3, H, W)` in [0, 1], resized, antialiased, to a short side if given."""
     image = image_tensor(read_picture(source))
-    return image if short_side is None else resized(image, resized_size(image, short_side))
+    return (
+        image if short_side is None else resized(image, resized_size(image.shape[-2:], short_side))
+    )
 
 
-def resized_size(image: Tensor, short_side: int) -> tuple[int, int]:
-    """Return the size of an image `(..., H, W)` after its short side is made `short_side`."""
-    height, width = image.shape[-2:]
+def resized_size(size: Sequence[int], short_side: int) -> tuple[int, int]:
+    """Return the (height, width) of an image after its short side is made `short_side`."""
+    height, width = size
     scale = short_side / min(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 

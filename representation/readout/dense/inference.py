@@ -38,7 +38,7 @@ class Reader:
     def __call__(self, image: Source, size: tuple[int, int]) -> Iterator[Tensor]:
         """Yield each head's outputs, `(outputs, H, W)`, at the pixels of a label map `(H, W)`."""
         short_side = self.features.short_side
-        seen = size if short_side is None else resized_size(torch.empty(size), short_side)
+        seen = size if short_side is None else resized_size(size, short_side)
         positions = label_positions(size, seen).to(self.encoder.mean.device)
         if self.window.height is None or self.window.width is None:
             cells = self.heads(self.features(image).to(positions).float()[None])[0]  # (K, O, h, w)

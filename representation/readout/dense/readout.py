@@ -13,6 +13,8 @@ from representation.encoder import Encoder
 from representation.known_encoders import description, find_encoder
 from representation.readout.dense.batches import Batches
 from representation.readout.dense.bootstrap import interval
+from representation.readout.dense.cache_plan import plan_cache
+from representation.readout.dense.estimate import seconds_of_step, seconds_to_encode
 from representation.readout.dense.examples import (
     Example,
     Parts,
@@ -24,14 +26,9 @@ from representation.readout.dense.examples import (
     select,
     shuffled,
 )
-from representation.readout.dense.feature_cache import (
-    Features,
-    encoder_key,
-    features_folder,
-    fits,
-    make_room,
-)
+from representation.readout.dense.feature_cache import Features
 from representation.readout.dense.heads import Heads
+from representation.readout.dense.images import resized_size
 from representation.readout.dense.inference import Reader, evaluate
 from representation.readout.dense.settings import DenseSettings
 from representation.readout.dense.sources import size_of
@@ -39,6 +36,7 @@ from representation.readout.dense.target import Target
 from representation.readout.dense.training import steps, train_heads
 from representation.readout.task import Outcome, Readout
 from selfflow.runs.devices import pick_device
+from selfflow.runs.progress import format_duration
 from selfflow.runs.run import Run
 from selfflow.runs.wording import counted
 
@@ -68,7 +66,10 @@ class DenseReadout(Readout):
         self.open_data(data_root)
         check_sizes([*self.train, *self.test])
         self.network = self._encoder()
-        self.features = Features(self.network, settings.parts.short_side, self._kept())
+        self.size = seen_size(self.train[0], settings.parts.short_side)
+        images = len(self.train) + len(self.test)
+        self.cache = plan_cache(settings, self.network, self.size, images)
+        self.features = Features(self.network, settings.parts.short_side, self.cache.folder)
 
     @abstractmethod
     def open_data(self, data_root: Path | None) -> None:
@@ -96,21 +97,20 @@ class DenseReadout(Readout):
         """Return lines for a person."""
         settings = self.settings
         training = settings.training
-        count = steps(settings, len(self.train))
         share = settings.parts.label_share
         some = f" ({share:g} % of those with labels)" if share < 100 else ""
         what = "fine-tuned" if training.finetune else "frozen"
-        lines = [
+        rates = ", ".join(f"{rate:g}" for rate in training.learning_rates)
+        return [
             f"{settings.encoder}: {self.network.architecture} at stride {self.network.stride}, "
             f"{what}, on {self.device}; head: {settings.head.kind}",
             f"{self.folder}: {counted(len(self.train), 'image')} to learn from{some}, "
             f"{len(self.test)} to test on",
-            f"{counted(count, 'step')}, batch {training.batch_size}, learning "
-            f"rate{'s' * (len(training.learning_rates) > 1)} "
-            f"{', '.join(f'{rate:g}' for rate in training.learning_rates)}",
-            self.cache_line,
+            self.cache.line,
+            f"{counted(steps(settings, len(self.train)), 'step')}, batch {training.batch_size}, "
+            f"learning rate{'s' * (len(training.learning_rates) > 1)} {rates}",
+            self._duration(),
         ]
-        return lines
 
     def encoder(self) -> Mapping[str, Any]:
         """Return what a result says of the encoder."""
@@ -118,8 +118,7 @@ class DenseReadout(Readout):
 
     def run(self, run: Run) -> Outcome:
         """Choose the learning rate if there are several, train the head and measure it."""
-        if (kept := self.features.folder) is not None:
-            make_room(kept.parent, kept, *self.room)
+        self.cache.make_room(self.network)
         rates = self.settings.training.learning_rates
         tuning = self._tuning(run) if len(rates) > 1 else {}
         best = best_rate(tuning, self.target) if tuning else rates[0]
@@ -153,6 +152,31 @@ class DenseReadout(Readout):
             "test_names": digest(self.test),
         }
 
+    def _duration(self) -> str:
+        """Return how long it will take, by one image and one step of each training."""
+        settings, kept = self.settings, self.cache.folder is not None
+        rates = settings.training.learning_rates
+        images = [*self.train, *self.test]
+        known = sum(self.features.path(each.image).is_file() for each in images) if kept else 0
+        encode = seconds_to_encode(self.network, self.size)
+        new = len(images) - known if kept else len(self.test)
+        seconds = new * encode
+        for tried in ([rates] if len(rates) > 1 else []) + [rates[:1]]:
+            step = seconds_of_step(
+                self.network, self.target, settings, self._step_size(), tried, kept=kept
+            )
+            seconds += step * settings.loop.accumulate * steps(settings, len(self.train))
+        found = f", {known} of {len(images)} are there already" if known else ""
+        return (
+            f"about {format_duration(seconds)}: features of an image in {encode:.2g} s{found}; "
+            f"a step of the last training in {step:.2g} s"
+        )
+
+    def _step_size(self) -> tuple[int, int]:
+        """Return the (height, width) of the images of a step."""
+        own = self.settings.augmentation
+        return self.size if own.height is None else (own.height, own.width)
+
     def _encoder(self) -> Encoder:
         settings = self.settings
 
@@ -170,31 +194,6 @@ class DenseReadout(Readout):
         if settings.stride or wanted in (None, encoder.stride) or encoder.decoder is not None:
             return encoder
         return find(wanted)
-
-    def _kept(self) -> Path | None:
-        """Return where features are kept, or None, with the reason in `cache_line`."""
-        settings = self.settings
-        if not settings.cache.keep:
-            self.cache_line = "features are not kept: cache.keep is false"
-            return None
-        if settings.training.finetune or settings.augmentation.active:
-            why = "the encoder is fine-tuned" if settings.training.finetune else "images vary"
-            self.cache_line = f"features are computed in every step, because {why}"
-            return None
-        height, width = size_of(self.train[0].image)
-        if (short := settings.parts.short_side) is not None:
-            height, width = (round(side * short / min(height, width)) for side in (height, width))
-        stride, count = self.network.stride, len(self.train) + len(self.test)
-        cells = -(-height // stride) * -(-width // stride)
-        needed = 2 * self.network.channels * cells * count
-        folder, limit = features_folder(), int(settings.cache.gib * 2**30)
-        size = f"{needed / 2**30:.2g} GiB"
-        if not fits(folder, folder / encoder_key(self.network), needed, limit):
-            self.cache_line = f"features are computed in every step: they would take {size}"
-            return None
-        self.cache_line = f"features are computed once and kept in {folder}, {size}"
-        self.room = needed, limit
-        return folder
 
     def _batches(self, examples: list[Example]) -> Batches:
         features = self.features if self.features.folder is not None else None
@@ -249,6 +248,12 @@ class DenseReadout(Readout):
                 self.write_prediction(_made(run.path / "predictions") / name, outputs.cpu())
 
         return show
+
+
+def seen_size(example: Example, short_side: int | None) -> tuple[int, int]:
+    """Return the (height, width) at which an example's image is seen."""
+    size = size_of(example.image)
+    return size if short_side is None else resized_size(size, short_side)
 
 
 def best_rate(tuning: Mapping[float, float], target: Target) -> float:
