@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from representation.readout.propagation.cells import Cells, Reading, Size, resize_nearest
-from representation.readout.propagation.neighbours import Known, Matching, propagated
+from representation.readout.propagation.neighbours import (
+    Known,
+    Matching,
+    labels_at,
+    propagated,
+)
+from selfflow.runs.cost import seconds_of
 
 Rescaling = Literal["none", "output", "maps"]
 Decision = Literal["frame", "input"]
@@ -69,7 +75,7 @@ def propagate_clip(
     classes = int(first.max()) + 1
     labels = F.one_hot(first.long(), classes).permute(2, 0, 1).to(start)
     labels = cells.read(labels, memory.reading).permute(1, 2, 0)  # (h, w, K)
-    side = tile or TILES.get(start.device.type, TILES["cpu"])
+    side = tile or _tile(start.device)
     whole = Known(start, labels, memory.first_windowed)
     recent = deque([Known(start, labels)] * memory.previous, memory.previous)
     if not memory.padded:
@@ -81,6 +87,29 @@ def propagate_clip(
             maps = rescaled(maps)
         recent.append(Known(current, maps.permute(1, 2, 0)))
         yield decided(maps, cells, memory, size)
+
+
+@torch.no_grad()
+def matching_seconds(features: Tensor, matching: Matching, memory: Memory) -> float:
+    """Return about how long it takes to match a frame with features `(h, w, C)`.
+
+    Its middle tile is matched with as many frames as there will be, twice; the second time counts.
+    """
+    side = _tile(features.device)
+    tiles, place = 1, []
+    for size in features.shape[:2]:
+        count = -(-size // side)
+        tiles *= count
+        place.append(slice(count // 2 * side, min((count // 2 + 1) * side, size)))
+    labels = features.new_zeros(*features.shape[:2], 2)
+    first = Known(features, labels, memory.first_windowed)
+    context = [first, *[Known(features, labels)] * memory.previous]
+    where = (place[0], place[1])
+    seconds = [
+        seconds_of(lambda: labels_at(where, features, context, matching), features.device)
+        for _ in range(2)
+    ]
+    return seconds[-1] * tiles
 
 
 def decided(maps: Tensor, cells: Cells, memory: Memory, size: Size) -> Tensor:
@@ -99,3 +128,7 @@ def rescaled(maps: Tensor) -> Tensor:
     least = maps.amin((1, 2), keepdim=True)
     span = maps.amax((1, 2), keepdim=True) - least
     return (maps - least) / torch.where(span > 0, span, 1)
+
+
+def _tile(device: torch.device) -> int:
+    return TILES.get(device.type, TILES["cpu"])

@@ -69,16 +69,17 @@ def propagated(
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             place = slice(top, min(top + tile, height)), slice(left, min(left + tile, width))
-            labels[place] = _tile(features[place], place, context, matching)
+            labels[place] = labels_at(place, features, context, matching)
     return labels
 
 
-def _tile(
-    queries: Tensor, place: tuple[slice, slice], context: Sequence[Known], matching: Matching
+def labels_at(
+    place: tuple[slice, slice], features: Tensor, context: Sequence[Known], matching: Matching
 ) -> Tensor:
-    """Return the labels of the cells at `place`, `(h', w', K)`."""
+    """Return the labels of the cells at `place` alone, `(h', w', K)`; else as `propagated`."""
+    queries = features[place]
     flat = queries.flatten(0, 1)
-    near, outside = _neighbourhood(place, context[0].features.shape[:2], matching, queries.device)
+    near, outside = _neighbourhood(place, features.shape[:2], matching, queries.device)
     affinities, labels = [], []
     for known in context:
         where = near if known.windowed else (slice(None), slice(None))

@@ -13,7 +13,7 @@ import torch
 
 from representation.known_encoders import description, find_encoder, fingerprint
 from representation.readout.places import find_place
-from representation.readout.propagation.clip import Memory, propagate_clip
+from representation.readout.propagation.clip import Memory, matching_seconds, propagate_clip
 from representation.readout.propagation.davis import LAYOUTS, MaskedClip, choose_clips
 from representation.readout.propagation.frame_features import FrameFeatures
 from representation.readout.propagation.neighbours import Matching
@@ -21,8 +21,9 @@ from representation.readout.propagation.sequence import Truth, averages, evaluat
 from representation.readout.propagation.settings import PROTOCOLS, QUICK, PropagationSettings
 from representation.readout.task import Outcome, Readout
 from selfflow.io import Bytes, image_size
+from selfflow.runs.cost import seconds_of
 from selfflow.runs.devices import pick_device
-from selfflow.runs.progress import progress
+from selfflow.runs.progress import format_duration, progress
 from selfflow.runs.run import Run, read_table
 from selfflow.runs.wording import counted
 from selfflow.sequences import ImageSequence
@@ -71,6 +72,22 @@ class Propagation(Readout):
             aligned=settings.aligned,
         )
 
+        self.matching = Matching(
+            settings.neighbours,
+            settings.temperature,
+            settings.selection,
+            settings.radius,
+            settings.window,
+        )
+        self.memory = Memory(
+            settings.previous,
+            settings.padded,
+            settings.first_windowed,
+            settings.reading,
+            settings.rescaling,
+            settings.decision,
+        )
+
     def describe(self) -> list[str]:
         """Return lines for a person."""
         clips, features = self.clips, self.features
@@ -79,13 +96,15 @@ class Propagation(Readout):
         names = ", ".join(clip.name for clip in clips[:5]) + (", ..." if len(clips) > 5 else "")
         height, width = features.cells(image_size(clips[0].frames[0])).shape
         bytes_kept = (self.settings.previous + 1) * height * width * features.channels * 4
+        seconds = self._seconds_a_frame()
         stage = "" if features.stage is None else ", its last stage left out"
         return [
             f"{self.settings.encoder}: {self.network.architecture}, {features.channels} channels "
             f"at stride {features.stride}{stage}, on {self.device}",
             f"{self.folder}: {counted(len(clips), 'sequence')} ({names}), {self.choice.source}; "
             f"{counted(frames, 'frame')}, {counted(objects, 'object')}",
-            f"{height}x{width} cells a frame; features take {bytes_kept / 2**20:.0f} MB",
+            f"about {format_duration(frames * seconds)}: {seconds:.2g} s a frame, "
+            f"{height}x{width} cells of it; features take {bytes_kept / 2**20:.0f} MB",
         ]
 
     def encoder(self) -> Mapping[str, Any]:
@@ -114,32 +133,26 @@ class Propagation(Readout):
 
     def _masks(self, clip: MaskedClip, advance: Any) -> Iterator[Bytes]:
         """Yield the masks of the frames after the first one."""
-        settings = self.settings
         frames = ImageSequence(clip.name, clip.frames)
         masks = propagate_clip(
             lambda index: self.features(frames, index),
             len(frames),
             torch.from_numpy(self.truths[clip.name].first).to(self.device),
             self.features.cells(frames.size),
-            Matching(
-                settings.neighbours,
-                settings.temperature,
-                settings.selection,
-                settings.radius,
-                settings.window,
-            ),
-            Memory(
-                settings.previous,
-                settings.padded,
-                settings.first_windowed,
-                settings.reading,
-                settings.rescaling,
-                settings.decision,
-            ),
+            self.matching,
+            self.memory,
         )
         for mask in masks:
             advance()
             yield mask.cpu().numpy()
+
+    def _seconds_a_frame(self) -> float:
+        """Return about how long a frame takes, measured on the first one."""
+        clip = self.clips[0]
+        frames = ImageSequence(clip.name, clip.frames)
+        features = self.features(frames, 0)
+        seeing = seconds_of(lambda: self.features(frames, 0), self.device)
+        return seeing + matching_seconds(features, self.matching, self.memory)
 
     def _data(self) -> dict[str, Any]:
         year = self.choice.year

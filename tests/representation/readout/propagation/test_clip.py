@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from representation.readout.propagation import clip
 from representation.readout.propagation.cells import Cells
-from representation.readout.propagation.clip import Memory, decided, propagate_clip, rescaled
-from representation.readout.propagation.neighbours import Known, Matching, propagated
+from representation.readout.propagation.clip import (
+    Memory,
+    decided,
+    matching_seconds,
+    propagate_clip,
+    rescaled,
+)
+from representation.readout.propagation.neighbours import Known, Matching, labels_at, propagated
 
 SHAPE, STRIDE = (6, 13), 4
 SIZE = (SHAPE[0] * STRIDE, SHAPE[1] * STRIDE)
@@ -133,3 +141,18 @@ def test_a_mask_may_be_decided_at_the_inputs_size() -> None:
     assert torch.equal(large, small.repeat_interleave(2, 0).repeat_interleave(2, 1))
     smooth = decided(maps, cells, CRW, (16, 24))
     assert not torch.equal(smooth, large)
+
+
+def test_the_time_of_a_frame_is_told_from_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 x 4 tiles of at most 12 cells a side, of which the middle one is matched twice."""
+    seen = []
+
+    def watched(place: tuple[slice, slice], *arguments: Any) -> Tensor:
+        seen.append((place, len(arguments[1])))
+        return labels_at(place, *arguments)
+
+    monkeypatch.setattr(clip, "labels_at", watched)
+    monkeypatch.setattr(clip, "seconds_of", lambda work, _: (work(), 0.5)[1])
+    features = torch.randn(20, 40, 8)
+    assert matching_seconds(features, *MATCHINGS["crw"]) == 0.5 * 8
+    assert seen == [((slice(12, 20), slice(24, 36)), 21)] * 2
