@@ -99,8 +99,9 @@ def make_view(
     """Return random views `(B, 3, height, width)` of crops of `frames` `(B, 3, H, W)`.
 
     One bilinear reading does crop and affine map together; then colours and sharpness change (see
-    `distort`). What lies outside the crop, or with `surroundings` outside the frame, is painted in ImageNet's mean colour, which the encoder
-    turns into zero: it looks like the convolutions' own padding.
+    `distort`). What lies outside the crop, or with `surroundings` outside the frame, is painted in
+    ImageNet's mean colour, which the encoder turns into zero: it looks like the convolutions' own
+    padding.
 
     Args:
         frames: whole frames in [0, 1].
