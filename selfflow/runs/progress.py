@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
@@ -17,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 T = TypeVar("T")
@@ -79,13 +81,15 @@ class Bar:
 @contextmanager
 def progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
     """Show a bar with rate and time left; nothing beside a `live` display or without a terminal."""
+    # On a narrow terminal the bar gets shorter, and a long note goes on in the next line.
+    whole = partial(Column, no_wrap=True)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=whole()),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(table_column=whole()),
+        _Rate(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
+        TextColumn("{task.fields[note]}", table_column=Column()),
     )
     quiet = not console.is_terminal or bool(_displays)
     with Progress(*columns, console=console, disable=quiet, transient=True) as display:

@@ -69,6 +69,22 @@ def test_the_bar_shows_title_rate_and_note_on_a_terminal(monkeypatch: pytest.Mon
     assert "loss 0.25" in shown
 
 
+def test_a_long_note_takes_nothing_from_count_and_time_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("selfflow.runs.progress.console", terminal)
+    note = "loss 0.5321, 4.12 images/s, 27% in flow, 38% valid, probe miou 0.203"
+    with progress("Pre-training (multisiam)", 800, done=4) as bar:
+        bar.advance(2, note=note)
+    shown = terminal.file.getvalue()
+    assert "Pre-training (multisiam)" in shown
+    assert "6/800" in shown
+    assert "-:--:--" in shown
+    assert all(word in shown for word in note.split())
+
+
 def test_a_live_display_is_shown_alone_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     terminal = Console(file=StringIO(), force_terminal=True, width=120)
