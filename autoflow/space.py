@@ -25,7 +25,7 @@ def searched(start: Hyperparameters, only: Sequence[str] = ()) -> dict[str, Para
 
     Args:
         start: its values are the parameters' defaults.
-        only: dotted names of parameters or groups, "motion" or "effects.fog".
+        only: dotted names of parameters or groups, "background" or "effects.fog".
 
     Raises:
         UserError: a name in `only` is none.

@@ -13,6 +13,7 @@ MOST_KEPT = 0.5  # share of the time left; a search without trials would find no
 # Seconds kept for results and report, besides measuring networks. Measured: 8 s on one CPU core
 # for 24 trials and for 100, of 74 parameters, two measurements of 24 pairs included.
 REPORT = 20.0
+_AMPLE = 2.0  # times what a training takes
 _MEASUREMENTS = 2  # of the network at the end, and of zero flow
 
 
@@ -50,7 +51,7 @@ class Timetable:
     Attributes:
         trials: no trial is run after this.
         training: the training at the end is done.
-        step: seconds that a step of it takes.
+        step: seconds that a step of it took before the first trial.
     """
 
     trials: float
@@ -78,6 +79,13 @@ class Timetable:
         trials = budget.keeping(ending + settings.final.steps * step * train)
         return cls(trials, budget.end - ending, step)
 
-    def left(self) -> TimeLeft:
-        """Return what the training at the end may take, if it begins now."""
-        return TimeLeft(self.training - time.time(), self.step)
+    def left(self, bench: Bench) -> TimeLeft:
+        """Return what the training at the end may take, if it begins now.
+
+        Where it hardly fits, or not, a step is measured again: the machine may have more or less
+        to do by now, and a training that is cut off has not brought its learning rate down.
+        """
+        settings, step = bench.settings, self.step
+        if self.training - time.time() < _AMPLE * settings.final.steps * step:
+            step = measure_cost([bench.start], settings.training, bench.device).seconds
+        return TimeLeft(self.training - time.time(), step)

@@ -95,7 +95,7 @@ def _conclude(
             return Conclusion(read_table(path / "results.json"), path / "report.html")
         write_results(path, bench, trials)
         if train and held:
-            left = None if times is None else times.left()
+            left = None if times is None else times.left(bench)
             train_final(bench.settings, path, bench.device, left)
         return conclude(path, bench, trials)
 

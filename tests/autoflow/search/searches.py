@@ -40,9 +40,9 @@ def start(run: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def succeed(process: subprocess.Popen[str]) -> str:
-    """Return what a process that ends well has printed."""
-    output, said = process.communicate(timeout=PATIENCE)
+def succeed(process: subprocess.Popen[str], *, within: float = PATIENCE) -> str:
+    """Return what a process that ends well, `within` so many seconds, has printed."""
+    output, said = process.communicate(timeout=within)
     assert process.returncode == 0, said
     return output
 

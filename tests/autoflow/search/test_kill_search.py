@@ -128,3 +128,44 @@ def test_one_of_two_commands_in_a_folder_is_killed(
     found = omegas(check_trials(run, count))
     assert found == {key: undisturbed[key] for key in found}
     assert len(found) == count
+
+
+MEMBERS, GENERATIONS = 3, 3
+POPULATION = (
+    *("--strategy", "pbt", "--trials", str(MEMBERS * GENERATIONS), "--no-train"),
+    *("--set", f"pbt.members={MEMBERS}", "--set", "pbt.exploited=0.34"),
+)
+
+
+def turns(run: Path) -> dict[str, tuple[object, ...]]:
+    """What each turn of a population that has ended did: state, parent's key, parameters and Ω."""
+    trials = Look(run).counted()
+    keys = {trial.number: trial.key for trial in trials}
+    return {
+        trial.key: (
+            trial.state,
+            keys.get(trial.parent),
+            tuple(sorted(trial.parameters.items())),
+            [(each.step, each.omega) for each in trial.course],
+        )
+        for trial in trials
+    }
+
+
+def test_killed_workers_of_a_population_leave_it_as_it_would_have_been(tmp_path: Path) -> None:
+    calm, run, chance = tmp_path / "calm", tmp_path / "run", random.Random(1)
+    succeed(start(calm, *POPULATION, "--workers", "2"))
+    expected = turns(calm)
+    assert set(expected) == {
+        f"member-{m}-generation-{g}" for m in range(MEMBERS) for g in range(GENERATIONS)
+    }
+    assert {state for state, *_ in expected.values()} == {"complete"}
+    process, look = start(run, *POPULATION, "--workers", "2"), Look(run)
+    for ended in (1, MEMBERS + 1):
+        running = lambda n=ended: look.ended() >= n and len(look.counted()) > look.ended()  # noqa: E731
+        wait_for(running, process)
+        time.sleep(chance.uniform(0, 1))
+        os.kill(chance.choice(workers_of(process)), signal.SIGKILL)
+    succeed(process)
+    assert turns(run) == expected
+    assert all(trial.state.is_finished() for trial in look.all())
