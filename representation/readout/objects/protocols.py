@@ -2,6 +2,9 @@
 
 [paper] is said by it; [detectron2] is the default of that code, which the papers used, or of MoCo's
 configuration files for it, as far as they are known here; [ours] is a choice.
+
+Everywhere images without objects are learned from too (detectron2 leaves them out), and a batch's
+images are drawn without regard to their form (detectron2 puts wide and high ones apart).
 """
 
 from collections.abc import Mapping
@@ -55,7 +58,7 @@ _HEAVY_HEAD: Values = {"detector.kind": "fpn", "detector.convolutions": 4}
 
 # FlowE, section 4.3: the encoder is frozen; C4 with its fourth stage as box head, nothing new but
 # RPN and two linear layers. 12 epochs, batch 16, 0.02, a tenth at 8 and 11; sizes as they are,
-# 720 x 1280 [paper]. Its four-step warm-up is detectron2's thousand [ours].
+# 720 x 1280 [paper]. It says nothing of a warm-up: detectron2's thousand steps [ours].
 _FLOWE_BDD: Values = {
     **_COCO,
     **_C4,
