@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from representation.readout.class_folders import Labelled, read_class_folders
-from representation.readout.dense.examples import Example, check_sizes
+from representation.readout.dense.checks import check_sizes
+from representation.readout.dense.examples import Example
 from representation.readout.dense.folders import read_folder
 from representation.readout.dense.labels import IGNORE, LabelReader
 from representation.readout.dense.layouts import LAYOUTS, Segmented

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from representation.readout.dense.sources import Source, size_of
+from representation.readout.dense.sources import Source
 from selfflow.runs.errors import UserError
 
 
@@ -93,25 +93,6 @@ def digest(examples: Sequence[Example]) -> str:
     """Return 16 hexadecimal digits that tell a list of examples from others, by their names."""
     names = "\n".join(example.name for example in examples)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-
-def check_sizes(examples: Sequence[Example]) -> None:
-    """Raise UserError unless every label map has its image's size, by the files' headers."""
-    for example in examples:
-        image, label = size_of(example.image), size_of(example.label)
-        if image != label:
-            raise UserError(
-                f"{example.label} is {label[1]}x{label[0]}, but its image {example.image.name} "
-                f"is {image[1]}x{image[0]}"
-            )
-
-
-def check_apart(train: Sequence[Example], test: Sequence[Example]) -> None:
-    """Raise UserError if an image is both trained and tested on."""
-    both = {example.image for example in train} & {example.image for example in test}
-    if both:
-        one = min(map(str, both))
-        raise UserError(f"{len(both)} of the test images are trained on, {one} for one")
 
 
 def matched(

@@ -14,12 +14,11 @@ from representation.known_encoders import description, find_encoder
 from representation.readout.dense.batches import Batches
 from representation.readout.dense.bootstrap import interval
 from representation.readout.dense.cache_plan import plan_cache
+from representation.readout.dense.checks import check_apart, check_labels, check_sizes
 from representation.readout.dense.estimate import seconds_of_step, seconds_to_encode
 from representation.readout.dense.examples import (
     Example,
     Parts,
-    check_apart,
-    check_sizes,
     digest,
     held_out,
     label_share,
@@ -65,6 +64,8 @@ class DenseReadout(Readout):
         self.device = pick_device(settings.device)
         self.open_data(data_root)
         check_sizes([*self.train, *self.test])
+        check_labels(self.train, self.target, "learn from")
+        check_labels(self.test, self.target, "test on")
         self.network = self._encoder()
         self.size = seen_size(self.train[0], settings.parts.short_side)
         images = len(self.train) + len(self.test)

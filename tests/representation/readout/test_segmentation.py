@@ -171,7 +171,7 @@ def nothing_known(data: Path) -> None:
         (no_label, "1 of 6 images have no label map"),
         (other_size, "002.png is 32x64"),
         (no_images, "no images with label maps"),
-        (nothing_known, "no pixel of the test images has a class"),
+        (nothing_known, "no pixel of the images to test on has a label"),
     ],
 )
 def test_bad_data_is_one_clear_line(readout: Read, data: Path, spoil, message: str) -> None:
@@ -180,6 +180,7 @@ def test_bad_data_is_one_clear_line(readout: Read, data: Path, spoil, message: s
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert not (data.parent / "home" / "readout").exists()
 
 
 def test_settings_that_do_not_go_together_are_errors(readout: Read, data: Path) -> None:

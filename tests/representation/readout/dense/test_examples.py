@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,20 +72,6 @@ def test_what_is_held_out_is_not_trained_on(count: int, share: float) -> None:
 
 def test_a_single_example_is_trained_and_judged_on() -> None:
     assert ex.held_out(made(1), 0.2) == ([made(1)[0]], [made(1)[0]])
-
-
-def test_images_that_are_trained_and_tested_on_are_an_error() -> None:
-    ex.check_apart(made(3), made(3, "train"))
-    with pytest.raises(UserError, match="2 of the test images are trained on"):
-        ex.check_apart(made(3), made(2))
-
-
-def test_a_label_map_of_another_size_is_an_error(tmp_path: Path, write_image) -> None:
-    image = write_image(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
-    label = write_image(tmp_path / "b.png", np.zeros((4, 5), np.uint8))
-    ex.check_sizes([Example("a", image, image)])
-    with pytest.raises(UserError, match=r"b\.png is 5x4, but its image a\.png is 6x4"):
-        ex.check_sizes([Example("a", image, label)])
 
 
 def test_an_image_without_label_map_is_an_error() -> None:
