@@ -37,7 +37,8 @@ READOUT = (
     "parts.test=val:50-100%",
     "block=5",
     "output_stride=8",
-    "loop.steps=200",
+    "loop.steps=500",
+    "training.pixels=1024",
     "cache.keep=false",
 )
 COLUMNS = (
