@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfflow.random import integers, purpose
+from selfflow.runs.errors import UserError
 
 
 def draw_shifts(keys: Tensor, height: int, width: int, step: int) -> Tensor:
@@ -42,3 +43,12 @@ def roll(maps: Tensor, shifts: Tensor) -> Tensor:
         shape[dimension] = size
         maps = maps.gather(dimension, places.view(shape).expand_as(maps))
     return maps
+
+
+def check_whole_cells(height: int, width: int, stride: int, setting: str) -> None:
+    """Raise a UserError unless views consist of whole cells; `setting` turns rolling off."""
+    if height % stride or width % stride:
+        raise UserError(
+            f"views of {height} x {width} pixels cannot be rolled by whole cells of {stride}; take "
+            f"multiples of {stride}, or {setting}=false"
+        )

@@ -54,7 +54,7 @@ from representation.norm import shuffled, split
 from representation.optimizer import parameter_groups
 from representation.pictures.matches import matches_picture
 from representation.queue import Queue
-from representation.rolling import draw_shifts, roll
+from representation.rolling import check_whole_cells, draw_shifts, roll
 from representation.same_place import SamePlaceViews, take_same_place
 from representation.settings import (
     EncoderSettings,
@@ -152,7 +152,9 @@ class CACL(Method):
         check_parts(moco.parts, settings.frames.batch_size)
         self.encoder = new_encoder(settings.encoder)
         self.coarsest = self.encoder.backbone_stride
-        check_whole_cells(settings, self.coarsest)
+        if settings.cacl.pixel_shuffle:
+            size = settings.views.height, settings.views.width
+            check_whole_cells(*size, self.coarsest, "cacl.pixel_shuffle")
         if moco.parts > 1:
             split(self.encoder, moco.parts)
         self.siamese = Siamese(
@@ -311,13 +313,3 @@ def head_names(settings: CACLSettings) -> list[str]:
     if not names:
         raise UserError("cacl needs at least one of its heads: global, pixel, cycle")
     return names
-
-
-def check_whole_cells(settings: CACLPretraining, stride: int) -> None:
-    """Raise a UserError if views are to be rolled by whole cells, but do not consist of them."""
-    height, width = settings.views.height, settings.views.width
-    if settings.cacl.pixel_shuffle and (height % stride or width % stride):
-        raise UserError(
-            f"views of {height} x {width} pixels cannot be rolled by whole cells of {stride}; take "
-            f"multiples of {stride}, or cacl.pixel_shuffle=false"
-        )

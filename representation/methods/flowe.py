@@ -16,6 +16,11 @@ Without flow both views show the same frame; the paper does not say, and `--flow
 compares two frames place by place, is the other reading. BYOL on crops of one frame or two, with
 which the supplement compares, is in `byol.py`.
 
+The same kind of place in both views is easily predicted: with small views and little training the
+network knows where in its view a feature lies, by the padding, and nothing else. Three settings of
+our own are against it: `views.surroundings`, `views.shift`, and `flowe.pixel_shuffle`, CACL's:
+views are rolled round their edges, and features back.
+
 Where the paper is silent: the loss is the mean over the valid positions of the whole batch, and
 batch normalisation sees the batches of all processes, as in BYOL.
 """
@@ -37,6 +42,7 @@ from representation.method import Frames, Method
 from representation.models import new_encoder
 from representation.optimizer import parameter_groups
 from representation.pictures.matches import matches_picture
+from representation.rolling import check_whole_cells, draw_shifts, roll
 from representation.settings import PretrainSettings
 from representation.siamese import Siamese, distance
 from representation.views import ViewSettings, draw_crops, make_view
@@ -58,6 +64,9 @@ class FlowESettings(Config):
     symmetric: bool = Field(False, description="also predict frame 1 from frame 2")
     dense: bool = Field(True, description="off: compare the means of the feature maps")
     flow: bool = Field(True, description="off: both views show the first frame")
+    pixel_shuffle: bool = Field(
+        False, description="roll views round their edges, features back, each by itself"
+    )
     relative: float = Field(0.01, ge=0, description="occlusion: share of the flow's square")
     absolute: float = Field(0.5, ge=0, description="occlusion: allowed square error, px²")
 
@@ -93,12 +102,14 @@ class ViewPair:
         view2: of frame 2.
         forward: from view 1 to view 2; None if only means are compared.
         backward: from view 2 to view 1; None also unless the loss is symmetric.
+        shifts: by which the two views are rolled, `(2, B, 2)` pixels; None: not at all.
     """
 
     view1: View
     view2: View
     forward: Match | None
     backward: Match | None
+    shifts: Tensor | None = None
 
 
 class FlowE(Method):
@@ -124,6 +135,9 @@ class FlowE(Method):
         self.uses_flow = own.flow and own.dense
         self.uses_pairs = own.flow
         self.encoder = new_encoder(settings.encoder)
+        if own.pixel_shuffle:
+            size = settings.views.height, settings.views.width
+            check_whole_cells(*size, self.encoder.backbone_stride, "flowe.pixel_shuffle")
         projector = perceptron(self.encoder.channels, heads.hidden, heads.out)
         self.predictor = perceptron(heads.out, heads.hidden, heads.out).to(device)
         self.siamese = Siamese(
@@ -155,7 +169,13 @@ class FlowE(Method):
             forward = self._match(view1, view2, frames.forward, frames.backward)
         if own.dense and own.symmetric:
             backward = self._match(view2, view1, frames.backward, frames.forward)
-        return ViewPair(view1, view2, forward, backward)
+        shifts = None
+        if own.pixel_shuffle:
+            keys = [purpose(frames.keys, "pixel shuffle", number) for number in (1, 2)]
+            step = self.encoder.backbone_stride
+            drawn = [draw_shifts(each, views.height, views.width, step) for each in keys]
+            shifts = torch.stack(drawn).to(view1.images.device)
+        return ViewPair(view1, view2, forward, backward, shifts)
 
     def _match(
         self, view1: View, view2: View, flow: Tensor | None, reverse: Tensor | None
@@ -181,15 +201,23 @@ class FlowE(Method):
         With `symmetric`, the mean of both directions. Of means no places are compared.
         """
         self.latest = batch
-        ways = [self._one_way(batch.view1, batch.view2, batch.forward)]
+        ways = [self._one_way(batch.view1, batch.view2, batch.forward, batch.shifts)]
         if self.settings.flowe.symmetric:
-            ways.append(self._one_way(batch.view2, batch.view1, batch.backward))
+            shifts = None if batch.shifts is None else batch.shifts.flip(0)
+            ways.append(self._one_way(batch.view2, batch.view1, batch.backward, shifts))
         return {name: torch.stack([way[name] for way in ways]).mean() for name in ways[0]}
 
-    def _one_way(self, view1: View, view2: View, match: Match | None) -> dict[str, Tensor]:
-        pooled = match is None
-        prediction = self.predictor(self.siamese.project(view1.images, pooled=pooled))
-        projection = self.siamese.project_target(view2.images, pooled=pooled)
+    def _one_way(
+        self, view1: View, view2: View, match: Match | None, shifts: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        pooled, first, second = match is None, view1.images, view2.images
+        if shifts is not None:
+            first, second = roll(first, shifts[0]), roll(second, shifts[1])
+        prediction = self.predictor(self.siamese.project(first, pooled=pooled))
+        projection = self.siamese.project_target(second, pooled=pooled)
+        if shifts is not None and not pooled:
+            back = -shifts // self.encoder.stride
+            prediction, projection = roll(prediction, back[0]), roll(projection, back[1])
         terms = {"spread": spread(projection)}
         if match is None:
             return {"loss": distance(prediction, projection).mean(), **terms}

@@ -14,6 +14,7 @@ from selfflow import affine
 from selfflow.flow import pixel_grid, sample
 from selfflow.random import key
 from selfflow.runs.config import load
+from selfflow.runs.errors import UserError
 
 CPU = torch.device("cpu")
 KEYS, SIZES = key(0, torch.arange(3)), torch.tensor((48, 64)).expand(3, 2)
@@ -334,3 +335,32 @@ def test_pictures_show_both_views_and_their_alignment():
     assert picture.shape == (3, 32, 3 * 48)
     assert picture.min() >= 0
     assert picture.max() <= 1
+
+
+class OnTheTorus(nn.Module):
+    """An encoder of stride 8 that commutes with rolling by whole cells."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        wrapped = F.pad(images, (3, 3, 3, 3), mode="circular")
+        return F.avg_pool2d(wrapped, 9, 8)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_pixel_shuffle_rolls_what_is_seen_and_puts_features_back(symmetric: bool):
+    method = small_method(flowe__pixel_shuffle=True, flowe__symmetric=symmetric)
+    batch = method.prepare(frames())
+    assert batch.shifts is not None
+    assert not torch.equal(batch.shifts[0], batch.shifts[1])
+    assert (batch.shifts % 8 == 0).all()
+    still = replace(batch, shifts=None)
+    # The padding of a network makes the difference; without it there is none.
+    assert not torch.isclose(method.step(batch, 0)["loss"], method.step(still, 0)["loss"])
+    for network in (method.siamese.online, method.siamese.target):
+        network["encoder"] = nn.Sequential(OnTheTorus(), nn.Conv2d(3, method.encoder.channels, 1))
+    torch.testing.assert_close(method.step(batch, 0)["loss"], method.step(still, 0)["loss"])
+
+
+def test_views_that_cannot_be_rolled_are_an_error():
+    with pytest.raises(UserError, match=r"multiples of 8, or flowe\.pixel_shuffle=false"):
+        small_method(flowe__pixel_shuffle=True, views__height=36)
+    assert small_method(views__height=36).prepare(frames()).shifts is None
