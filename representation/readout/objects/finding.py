@@ -63,9 +63,9 @@ def in_own_pixels(raw: dict[str, Tensor], seen: tuple[int, int], own: tuple[int,
     boxes = raw["boxes"] * torch.tensor((x_scale, y_scale, x_scale, y_scale))
     masks = keypoints = None
     if "masks" in raw:
-        pairs = zip(raw["masks"].split(1), boxes.split(1), strict=True)
+        pairs = zip(raw["masks"], boxes, strict=True)
         shift = x_scale / 2, y_scale / 2
-        masks = tuple(pasted(mask, box, own, shift) for mask, box in pairs)
+        masks = tuple(pasted(mask[None], box[None], own, shift) for mask, box in pairs)
     if "keypoints" in raw:
         points = raw["keypoints"].clone()
         points[..., :2] *= torch.tensor((x_scale, y_scale))

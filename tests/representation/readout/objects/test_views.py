@@ -14,6 +14,7 @@ from torchvision.models.detection.roi_heads import project_masks_on_boxes
 from representation.readout.objects.coco_format import read_coco
 from representation.readout.objects.example import Example, Thing
 from representation.readout.objects.finding import in_own_pixels, pasted
+from representation.readout.objects.scores import results
 from representation.readout.objects.settings import ObjectSettings
 from representation.readout.objects.subset import label_share
 from representation.readout.objects.views import ObjectBatches, fitted, load, permuted
@@ -122,6 +123,23 @@ def test_what_is_found_comes_back_in_the_images_own_pixels() -> None:
     np.testing.assert_allclose(found.keypoints[0], [[40, 90, 0.7]], rtol=1e-6)
     assert found.masks is not None
     assert rle.toBbox(found.masks[0]).tolist() == pytest.approx([50, 75, 40, 60])
+
+
+def test_nothing_found_is_nothing_with_masks_and_points_too() -> None:
+    raw = {
+        "boxes": torch.zeros(0, 4),
+        "scores": torch.zeros(0),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 1, 28, 28),
+        "keypoints": torch.zeros(0, 2, 3),
+        "keypoints_scores": torch.zeros(0, 2),
+    }
+    found = in_own_pixels(raw, (10, 20), (30, 40))
+    assert found.masks == ()
+    assert found.boxes.shape == (0, 4)
+    assert found.keypoints is not None
+    assert found.keypoints.shape == (0, 2, 3)
+    assert results([found]) == []
 
 
 def test_masks_survive_being_cut_out_and_pasted_back() -> None:
