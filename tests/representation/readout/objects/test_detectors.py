@@ -215,3 +215,15 @@ def test_retinanet_has_nine_anchors_and_other_backbones_fit(
     detector = new_detector(build("timm/convnext_atto", 32), settings, 2, "boxes").eval()
     assert detector.network.anchor_generator.num_anchors_per_location() == [9] * 5
     assert len(detector(noise((64, 64)))[0]["boxes"]) > 0
+
+
+@pytest.mark.parametrize("kind", ["c4", "fpn"])
+def test_second_heads_stand_images_in_which_nothing_is_found(
+    kind: str, small_detector: Make, noise: Noise
+) -> None:
+    anchors = (16, 32) if kind == "c4" else LEVELS
+    settings = small_detector(kind=kind, anchors=anchors, score=0.999, test_proposals=4)
+    for wanted in ("masks", "keypoints"):
+        detector = new_detector(build("resnet18", 32), settings, 2, wanted, 2).eval()
+        found = detector(noise((64, 64)))[0]
+        assert len(found["boxes"]) == len(found[wanted]) == 0
