@@ -70,7 +70,7 @@ class TrainingSettings(Config):
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rates: tuple[PositiveFloat, ...] = Field(
-        (0.01, 0.03, 0.1, 0.3, 1.0),
+        (0.03, 0.1, 0.3, 1.0, 3.0),
         min_length=1,
         description="of several the best on held-out training images is taken",
     )

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_what_is_held_out_is_not_trained_on(count: int, share: float) -> None:
     assert kept
     assert judged
     assert sorted(kept + judged, key=lambda example: example.name) == list(made(count))
+
+
+def test_neighbours_are_held_out_together() -> None:
+    every = made(100)
+    kept, judged = ex.held_out(every, 0.2)
+    assert len(judged) == 20
+    inside = [example in kept for example in every]
+    assert sum(before != after for before, after in pairwise(inside)) == 7  # four stretches
+    assert ex.held_out(tuple(reversed(every)), 0.2)[1] == judged[::-1]
 
 
 def test_a_single_example_is_trained_and_judged_on() -> None:
