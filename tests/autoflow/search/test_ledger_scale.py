@@ -33,14 +33,22 @@ class Cost:
     worked: float
 
 
-def typical(costs: Sequence[Cost]) -> Cost:
-    """Return the medians."""
-    return Cost(median(c.waited for c in costs), median(c.worked for c in costs))
+def slowness() -> float:
+    """Return how many times longer work takes than it would if nothing else ran here, 1 or more."""
+    begun, worked = time.perf_counter(), time.process_time()
+    while (done := time.process_time() - worked) < 0.2:
+        pass
+    return max(1.0, (time.perf_counter() - begun) / done)
 
 
-def assert_cheap(cost: Cost) -> None:
-    print(f"\n{cost.waited:.3f} s a trial, {cost.worked:.3f} s of work")
-    assert cost.waited < 2.0  # a tenth of a trial of 20 s, also on a machine that is busy
+def assert_cheap(costs: Sequence[Cost], slowed: float) -> None:
+    """Check that the books take less than a tenth of a trial of 20 s.
+
+    Where others leave this process a tenth of a core, those 20 s are 200.
+    """
+    cost = Cost(median(c.waited for c in costs), median(c.worked for c in costs))
+    print(f"\n{cost.waited:.3f} s a trial, {cost.worked:.3f} s of work; slowed {slowed:.1f} times")
+    assert cost.waited < 2.0 * slowed
     assert cost.worked < 0.5
 
 
@@ -67,9 +75,9 @@ def keep_books(url: str, path: Path, trials: int) -> list[Cost]:
 @pytest.mark.slow
 def test_a_thousand_trials_cost_little_time_and_memory(tmp_path: Path) -> None:
     keep_books(f"sqlite:///{tmp_path / 'warm.db'}", tmp_path, 5)
-    before = resident()
+    before, slowed = resident(), slowness()
     costs = keep_books(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, TRIALS)
     grown = (resident() - before) / 2**20
-    assert_cheap(typical(costs[-LAST:]))
+    assert_cheap(costs[-LAST:], (slowed + slowness()) / 2)
     print(f"memory + {grown:.0f} MB")
     assert grown < 100
