@@ -27,8 +27,8 @@ from selfflow.runs.cost import seconds_of
 
 SCALE = 0.5
 
-# The recipes of configs/pretrain: flowe-quick.toml with its frames, and flowe-gpu.toml, on a CPU
-# with two pairs instead of 32.
+# A small network on small frames, at the paper's stride of 8, which flowe-quick.toml doubles, and
+# flowe-gpu.toml, on a CPU with two pairs instead of 32.
 QUICK: dict[str, Any] = {
     "frames": (160, 213),
     "frames.batch_size": 6,

@@ -117,10 +117,18 @@ class FlowE(Method):
 
     Settings = FlowEPretraining
     device_defaults: ClassVar = {
+        # Why so: see configs/pretrain/flowe-quick.toml.
         "cpu": {
+            "flow_scale": 0.5,
+            "frames.short_side": 240,
+            "frames.batch_size": 8,
+            "views.shift": 0.25,
+            "views.surroundings": True,
+            "views.distortion.strength": 0.5,
+            "encoder.stride": 16,
             "heads.hidden": 512,
             "heads.out": 128,
-            "optimizer.learning_rate": 4.0,
+            "optimizer.learning_rate": 1.0,
             "optimizer.warmup": 20,
             "flowe.momentum": 0.98,
             "flowe.loss_at": "cells",
