@@ -21,11 +21,12 @@ from representation.weights import fill, initialise, read_checkpoint
 from selfflow.models import load_network
 from selfflow.runs.config import read_toml
 from selfflow.runs.errors import UserError
-from selfflow.runs.store import SUFFIX, find_model, read_model, stored_models
+from selfflow.runs.store import SUFFIX, find_model, read_metadata, read_model, stored_models
 
 # What a result says of how an encoder of ours was made; the seed tells its seeds from one another.
 MADE = ("method", "target", "flow_model", "steps", "init", "seed")
 
+RUN = "config.toml"  # marks the folder of a run
 BUILT_IN = ("random", "imagenet", f"{TIMM}NAME", f"{FLOW}MODEL")
 
 
@@ -54,7 +55,7 @@ def find_encoder(
         UserError: there is no such encoder, it can't be fetched, or it does not fit.
     """
     path = Path(name)
-    if path.is_dir():
+    if (path / RUN).is_file():
         encoder = _of_run(path, stride)
     elif (file := _file(name)) is not None:
         encoder = _of_file(file, architecture, stride)
@@ -74,8 +75,7 @@ def fingerprint(encoder: Encoder) -> str:
 
 def description(name: str | Path, encoder: Encoder) -> dict[str, Any]:
     """Return what a result says of an encoder: name, form, weights, and how it was made."""
-    file = _file(name)
-    made = {} if file is None or file.suffix != SUFFIX else read_model(file)[1]
+    made = _made(Path(name))
     known: dict[str, Any] = {key: made[key] for key in MADE if key in made}
     return {
         "name": str(name),
@@ -88,6 +88,15 @@ def description(name: str | Path, encoder: Encoder) -> dict[str, Any]:
     }
 
 
+def _made(path: Path) -> dict[str, Any]:
+    """Return what is known of how an encoder was made."""
+    if (path / RUN).is_file():
+        config = read_toml(path / RUN)
+        return {**config, "init": config.get("encoder", {}).get("init")}
+    file = _file(path)
+    return {} if file is None or file.suffix != SUFFIX else read_metadata(file)
+
+
 def _file(name: str | Path) -> Path | None:
     try:
         return find_model(name, models.KIND)
@@ -97,8 +106,7 @@ def _file(name: str | Path) -> Path | None:
 
 def _of_run(folder: Path, stride: Stride | None) -> Encoder:
     """Return the encoder of a pre-training run, also of one that is not done."""
-    config = folder / "config.toml"
-    table = read_toml(config).get("encoder") if config.is_file() else None
+    table = read_toml(folder / RUN).get("encoder")
     if not isinstance(table, dict) or not (folder / "checkpoint.pt").is_file():
         raise UserError(f"{folder} is not the folder of a pre-training run with a checkpoint")
     settings = EncoderSettings(**table)

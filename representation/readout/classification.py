@@ -6,6 +6,7 @@ decay is the best of some on a fifth of the training images, and all of them are
 Papers train it by SGD on augmented crops instead; numbers are close, not the same.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from representation.known_encoders import description, find_encoder
-from representation.readout.class_folders import Labelled, read_class_folders
+from representation.readout.class_folders import ClassFolders, Labelled, read_class_folders
 from representation.readout.logistic import fit_logistic
 from representation.readout.nearest import nearest_neighbours
 from representation.readout.places import find_place
@@ -24,6 +25,7 @@ from representation.readout.settings import ReadoutSettings
 from representation.readout.task import Outcome, Readout
 from selfflow.random import key, purpose, uniform
 from selfflow.runs.devices import pick_device
+from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run
 from selfflow.runs.wording import counted
 
@@ -109,6 +111,7 @@ class Classification(Readout):
                 "classes": list(data.classes),
                 "train": len(data.train),
                 "test": len(data.test),
+                "digest": digest(data),
             },
             details={
                 "weight_decay": best,
@@ -132,6 +135,15 @@ class Classification(Readout):
         )
 
 
+def digest(data: ClassFolders) -> str:
+    """Return 16 hexadecimal digits that tell a data set, by its files' names, from others."""
+    sides = [
+        [(path.name, label) for path, label in zip(side.paths, side.labels, strict=True)]
+        for side in (data.train, data.test)
+    ]
+    return hashlib.sha256(repr(sides).encode()).hexdigest()[:16]
+
+
 def tune(
     features: Tensor, labels: Tensor, classes: int, weight_decays: tuple[float, ...], seed: int
 ) -> dict[float, float]:
@@ -140,7 +152,7 @@ def tune(
         return {weight_decays[0]: float("nan")}
     held_out = uniform(purpose(key(seed, torch.arange(len(labels))), "tuning")) < TUNED_ON
     if held_out.all() or not held_out.any():
-        raise ValueError(f"too few examples to tune on: {len(labels)}")
+        raise UserError(f"{len(labels)} images are too few to choose a weight decay on; set one")
     kept = ~held_out
     tried = {}
     for decay in weight_decays:
@@ -151,7 +163,7 @@ def tune(
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Return features `(N, C)` with zero mean and unit deviation in each channel of `train`."""
-    mean, deviation = train.mean(0), train.std(0).clamp_min(1e-6)
+    mean, deviation = train.mean(0), train.std(0, correction=0).clamp_min(1e-6)
     return (train - mean) / deviation, (test - mean) / deviation
 
 

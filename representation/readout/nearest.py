@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+AT_A_TIME = 1024  # queries, so that similarities to a million keys take 4 GiB
+
 
 def nearest_neighbours(
     queries: Tensor, keys: Tensor, labels: Tensor, *, count: int, temperature: float, classes: int
@@ -22,9 +24,12 @@ def nearest_neighbours(
         temperature: of the weights.
         classes: how many there are.
     """
-    similarity = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T  # (Q, K)
-    nearest = similarity.topk(min(count, len(keys)), dim=1)
-    # Relative to the best one: the same votes up to a factor, and none overflows.
-    weights = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
-    votes = torch.zeros(len(queries), classes, dtype=weights.dtype, device=weights.device)
-    return votes.scatter_add_(1, labels[nearest.indices], weights)
+    keys = F.normalize(keys, dim=1).T
+    votes = []
+    for part in F.normalize(queries, dim=1).split(AT_A_TIME):
+        nearest = (part @ keys).topk(min(count, len(labels)), dim=1)
+        # Relative to the best one: the same votes up to a factor, and none overflows.
+        weights = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
+        empty = torch.zeros(len(part), classes, dtype=weights.dtype, device=weights.device)
+        votes.append(empty.scatter_add_(1, labels[nearest.indices], weights))
+    return torch.cat(votes)

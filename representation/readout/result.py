@@ -8,11 +8,11 @@ from typing import Any
 from representation.readout.settings import ReadoutSettings
 from representation.readout.task import Outcome
 from selfflow.runs.config import flatten
-from selfflow.runs.environment import environment
 from selfflow.runs.errors import UserError
 from selfflow.runs.run import Run, read_table, to_json
 
 RESULT = "result.json"
+ENCODER = "encoder.json"
 
 
 def write_result(
@@ -22,12 +22,13 @@ def write_result(
     encoder: Mapping[str, Any],
     outcome: Outcome,
     seconds: float,
+    made_with: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write `result.json` into the run's folder and return what it holds.
 
     Keys: task, protocol, quick, seed, scores (the one that counts first), encoder, data, settings
     (every one, by dotted key), details, seconds (of this session), environment (command, versions,
-    commit of the code).
+    commit of the code, as `selfflow.runs.environment` has it when the session starts).
     """
     bad = [name for name, value in outcome.scores.items() if not math.isfinite(value)]
     if bad:
@@ -43,7 +44,7 @@ def write_result(
         "settings": flatten(settings),
         "details": dict(outcome.details),
         "seconds": round(seconds, 1),
-        "environment": environment(f"readout {task}", settings.seed),
+        "environment": dict(made_with),
     }
     run.write_json(RESULT, result)
     return result
@@ -72,3 +73,12 @@ def finished(folder: Path, settings: ReadoutSettings) -> dict[str, Any] | None:
     known, wanted = result["settings"], flatten(settings)
     same = to_json({**known, "device": None}) == to_json({**wanted, "device": None})
     return result if same else None
+
+
+def check_encoder(folder: Path, encoder: Mapping[str, Any]) -> None:
+    """Raise UserError if a run was started with other weights, of an encoder of the same name."""
+    file = folder / ENCODER
+    if file.is_file() and read_table(file).get("weights") != encoder["weights"]:
+        raise UserError(
+            f"{folder} reads out other weights than {encoder['name']} has now; choose another --out"
+        )

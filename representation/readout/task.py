@@ -32,7 +32,6 @@ class Readout(Protocol):
         protocols: by name, what a protocol changes of the defaults, by dotted key.
         quick: likewise, how `--quick` scales any of them down.
         default_protocol: what is taken where none is named.
-        device_defaults: by kind of device ("cpu", "cuda"), what decides no score: workers, caches.
     """
 
     Settings: ClassVar[type[ReadoutSettings]]

@@ -61,6 +61,8 @@ def test_a_folder_is_a_run_whose_online_network_is_taken(tmp_path: Path):
     found = find_encoder(tmp_path)
     assert fingerprint(found) == fingerprint(encoder)
     assert isinstance(found.decoder, FPN)
+    about = description(tmp_path, found)
+    assert (about["method"], about["seed"], about["init"]) == ("flowe", 0, "random")
     (tmp_path / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match="not the folder of a pre-training run"):
         find_encoder(tmp_path)

@@ -35,7 +35,7 @@ class PropagationSettings(ReadoutSettings):
     )
     normalised: bool = Field(True, description="features have length 1")
     aligned: bool = Field(
-        True, description="cells are where the encoder's are; no: as if the map were a picture"
+        False, description="cells are where the encoder's are; no: as if the map were a picture"
     )
 
     previous: int = Field(20, ge=0, description="frames before, besides the first one")
@@ -57,6 +57,7 @@ class PropagationSettings(ReadoutSettings):
 CRW: Mapping[str, Any] = {
     "side": None,
     "without_last_stage": True,
+    "aligned": False,
     "previous": 20,
     "padded": True,
     "neighbours": 10,
@@ -78,6 +79,7 @@ DINO: Mapping[str, Any] = {
     "fit": "short",
     "multiple": 64,
     "without_last_stage": False,
+    "aligned": False,
     "previous": 7,
     "padded": False,
     "neighbours": 5,
@@ -101,6 +103,7 @@ VADER: Mapping[str, Any] = {
     "side": 320,  # VADeR's and TimeCycle's; VADeR also reports 480
     "fit": "square",
     "without_last_stage": False,
+    "aligned": False,
     "previous": 7,
     "padded": True,
     "neighbours": 5,  # run_test.sh; the code's default is 20

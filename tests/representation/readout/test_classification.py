@@ -1,6 +1,7 @@
 """Classification from the command line, on images that are told apart by their stripes."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ import torch
 from click.testing import CliRunner, Result
 
 from representation.cli import main
-from representation.readout.classification import accuracy, standardised, tune
+from representation.cli.readout import run_name
+from representation.readout.class_folders import ClassFolders, Labelled
+from representation.readout.classification import (
+    Classification,
+    ClassificationSettings,
+    accuracy,
+    digest,
+    standardised,
+    tune,
+)
 from selfflow.io import write_image
 
 
@@ -47,7 +57,10 @@ def test_stripes_are_told_apart_and_the_result_is_kept(home: Path, stripes: Path
     assert found["data"]["classes"] == ["columns", "rows"]
     assert (found["data"]["train"], found["data"]["test"]) == (16, 4)
     assert found["protocol"] == "default"
-    folder = home / "readout" / "classification_stripes_random-resnet18_default_seed0"
+    (folder,) = (home / "readout").iterdir()
+    assert re.fullmatch(
+        "classification_stripes_random-resnet18_default_seed0_[0-9a-f]{6}", folder.name
+    )
     assert json.loads((folder / "result.json").read_text()) == found
     again = run("--data", str(stripes))
     assert "is complete" in again.stderr
@@ -90,8 +103,27 @@ def test_features_are_standardised_by_what_is_learned_from():
     train, test = torch.rand(50, 3) * 7 + 2, torch.rand(9, 3)
     first, second = standardised(train, test)
     assert torch.allclose(first.mean(0), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(first.std(0), torch.ones(3), atol=1e-5)
-    assert torch.allclose(second * train.std(0) + train.mean(0), test, atol=1e-5)
+    assert torch.allclose(first.std(0, correction=0), torch.ones(3), atol=1e-5)
+    assert torch.allclose(second * train.std(0, correction=0) + train.mean(0), test, atol=1e-5)
+
+
+def test_a_folder_is_named_after_what_the_protocol_does_not_say():
+    def name(**changes: object) -> str:
+        settings = {"encoder": "a/flowe", "data": "x/stripes", **changes}
+        return run_name("classification", ClassificationSettings(**settings), Classification)
+
+    assert name() == "classification_stripes_a-flowe_default_seed0"
+    assert name(seed=3, architecture="resnet18").endswith("_default_seed3")
+    assert name(crop=32) != name(crop=48) != name()
+    assert name(quick=True, short_side=128, crop=112).endswith("_default_quick_seed0")
+
+
+def test_a_digest_tells_data_sets_apart():
+    def data(*names: str) -> ClassFolders:
+        images = Labelled(tuple(Path(name) for name in names), (0,) * len(names))
+        return ClassFolders(("a", "b"), images, images)
+
+    assert digest(data("a/x", "a/y")) == digest(data("b/x", "b/y")) != digest(data("a/x", "a/z"))
 
 
 def test_accuracy_is_the_share_of_hits():

@@ -2,6 +2,7 @@ import math
 
 import torch
 
+from representation.readout import nearest
 from representation.readout.nearest import nearest_neighbours
 
 
@@ -21,7 +22,8 @@ def slow_votes(queries, keys, labels, count, temperature, classes):
     return torch.tensor(shares, dtype=torch.float64)
 
 
-def test_votes_equal_loops():
+def test_votes_equal_loops(monkeypatch):
+    monkeypatch.setattr(nearest, "AT_A_TIME", 3)
     generator = torch.Generator().manual_seed(0)
     queries = torch.randn(7, 5, generator=generator, dtype=torch.float64)
     keys = torch.randn(30, 5, generator=generator, dtype=torch.float64)
