@@ -59,7 +59,7 @@ def test_the_same_command_twice_gives_the_same_numbers(home: Path, squares: Path
     assert set(found["details"]["by_class"]["AP"]) == {"red", "blue"}
     assert found["data"]["train"] == 4
     assert "s a step" in result.stderr
-    folder = home / "readout" / "detection_squares_random-resnet18_default_seed0"
+    (folder,) = (home / "readout").iterdir()
     assert read_image(folder / "pictures" / "000_1.png").shape == (320, 806, 3)
     assert (
         len(json.loads((folder / "detections.json").read_text())) == found["details"]["detections"]
