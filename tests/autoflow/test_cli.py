@@ -52,6 +52,7 @@ def test_render_takes_changes_of_single_values(tmp_path: Path) -> None:
     assert images[0].read_bytes() != images[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_preview_and_gallery_write_pictures(tmp_path: Path) -> None:
     sheet, gallery = tmp_path / "sheet.png", tmp_path / "gallery.png"
     assert run("preview", "--count", 1, "--size", "32x48", "--out", sheet).exit_code == 0

@@ -52,7 +52,9 @@ MOVING_GROUND = {
 }
 
 
-@pytest.mark.parametrize(("changes", "frames"), [({}, 2), (WILD, 2), ({}, 4)])
+@pytest.mark.parametrize(
+    ("changes", "frames"), [({}, 2), (WILD, 2), pytest.param({}, 4, marks=pytest.mark.slow)]
+)
 def test_flow_and_layers_are_the_tracers(plain, changes, frames):
     scenes, sample = rendered(replace_values(plain, changes), 3, frames)
     pixels = random_pixels(SIZE)

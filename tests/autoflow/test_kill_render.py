@@ -26,7 +26,13 @@ def a_file_of(sample: int, layout: str) -> str:
     return list(LAYOUTS[layout](sample))[-1]
 
 
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param(name, marks=[] if name == "chairs" else SLOW) for name in sorted(LAYOUTS)],
+)
 def test_killed_half_way_it_is_finished_with_the_same_files(tmp_path: Path, layout: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autoflow.cli"])

@@ -119,6 +119,7 @@ def test_a_run_may_be_probed_and_so_may_one_that_goes_on(home: Path, film: str, 
     assert len(wrong.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(
     home: Path, film: str, monkeypatch: pytest.MonkeyPatch
 ):

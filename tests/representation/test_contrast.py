@@ -145,6 +145,7 @@ def work(environment: dict[str, str], folder: Path) -> None:
         torch.save([loss.detach(), own[0].grad, own[1].grad, queued], folder / f"{rank()}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_contrast_with_each_other(processes: Processes, tmp_path: Path):
     assert processes(work, tmp_path) == [0, 0]
     parts = [torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1)]

@@ -245,6 +245,7 @@ def as_dictionary(value: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_loss_falls_on_a_toy(name: str, film: str):
     steps = 40

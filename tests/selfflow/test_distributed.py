@@ -100,7 +100,9 @@ def work(environment, folder, make, *arguments):
         torch.save(trained(make, *arguments), folder / f"{rank()}.pt")
 
 
-@pytest.mark.parametrize("kind", ["supervised", "self-supervised"])
+@pytest.mark.parametrize(
+    "kind", ["supervised", pytest.param("self-supervised", marks=pytest.mark.slow)]
+)
 def test_two_processes_train_as_one_does(kind, processes, films, tmp_path):
     if kind == "supervised":
         what = (train_supervised,)

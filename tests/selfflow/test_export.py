@@ -34,7 +34,13 @@ def flow_of(path: Path, image1: torch.Tensor, image2: torch.Tensor) -> np.ndarra
     return np.asarray(flow)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=[] if name == "raft-small" else SLOW) for name in ARCHITECTURES],
+)
 def test_a_file_for_any_size_gives_the_networks_flow(architecture: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     made = network(architecture)

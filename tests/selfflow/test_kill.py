@@ -66,6 +66,7 @@ def assert_same_weights(place):
         assert torch.equal(value, killed[key]), key
 
 
+@pytest.mark.slow
 def test_killed_twice(place):
     """The command itself, in processes that share one import of torch."""
     context = multiprocessing.get_context("forkserver")

@@ -95,6 +95,7 @@ def test_the_default_set_is_trial_zero(frames: Path, tmp_path: Path) -> None:
     assert [measured.step for measured in result.course] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_search_in_two_parts_finds_what_one_finds(frames: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings = small_settings(str(frames))
