@@ -15,10 +15,11 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from representation.known_encoders import description, find_encoder
+from representation.known_encoders import description
 from representation.readout.class_folders import ClassFolders, Labelled, read_class_folders
 from representation.readout.logistic import fit_logistic
 from representation.readout.nearest import nearest_neighbours
+from representation.readout.opening import open_encoder
 from representation.readout.places import find_place
 from representation.readout.pooled import pooled_features
 from representation.readout.settings import ReadoutSettings
@@ -63,13 +64,7 @@ class Classification(Readout):
         self.device = pick_device(settings.device)
         self.folder = find_place(settings.data, {}, data_root)[1]
         self.data = read_class_folders(self.folder)
-        self.network = find_encoder(
-            settings.encoder,
-            architecture=settings.architecture,
-            stride=settings.stride,
-            seed=settings.seed,
-            device=self.device,
-        )
+        self.network = open_encoder(settings, self.device)
 
     def describe(self) -> list[str]:
         """Return lines for a person."""

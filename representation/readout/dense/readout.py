@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from representation.encoder import Encoder
-from representation.known_encoders import description, find_encoder
+from representation.known_encoders import description
 from representation.readout.dense.batches import Batches
 from representation.readout.dense.bootstrap import interval
 from representation.readout.dense.cache_plan import plan_cache
@@ -33,6 +33,7 @@ from representation.readout.dense.settings import DenseSettings
 from representation.readout.dense.sources import size_of
 from representation.readout.dense.target import Target
 from representation.readout.dense.training import steps, train_heads
+from representation.readout.opening import open_encoder
 from representation.readout.task import Outcome, Readout
 from selfflow.runs.devices import pick_device
 from selfflow.runs.progress import format_duration
@@ -180,21 +181,11 @@ class DenseReadout(Readout):
 
     def _encoder(self) -> Encoder:
         settings = self.settings
-
-        def find(stride: Any) -> Encoder:
-            return find_encoder(
-                settings.encoder,
-                architecture=settings.architecture,
-                stride=stride,
-                seed=settings.seed,
-                device=self.device,
-            )
-
-        encoder = find(settings.stride)
+        encoder = open_encoder(settings, self.device)
         wanted = settings.output_stride
         if settings.stride or wanted in (None, encoder.stride) or encoder.decoder is not None:
             return encoder
-        return find(wanted)
+        return open_encoder(settings, self.device, wanted)
 
     def _batches(self, examples: list[Example]) -> Batches:
         features = self.features if self.features.folder is not None else None

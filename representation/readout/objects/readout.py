@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from representation.known_encoders import description, find_encoder
+from representation.known_encoders import description
 from representation.readout.objects.coco_format import Wanted
 from representation.readout.objects.detectors import Detector, encoder_stride, new_detector
 from representation.readout.objects.example import check_objects, counts
@@ -30,6 +30,7 @@ from representation.readout.objects.training import (
 from representation.readout.objects.usual import usual_boxes
 from representation.readout.objects.views import ObjectBatches, permuted
 from representation.readout.objects.voc_scores import voc_scores
+from representation.readout.opening import open_encoder
 from representation.readout.task import Outcome, Readout
 from selfflow.runs.cost import peak_memory, seconds_of
 from selfflow.runs.devices import pick_device
@@ -66,13 +67,8 @@ class ObjectReadout(Readout):
                 raise UserError("permuted is for boxes alone")
             chosen = permuted(chosen, settings.seed)
         self.data = check_objects(replace(data, train=chosen), str(self.folder))
-        network = find_encoder(
-            settings.encoder,
-            architecture=settings.architecture,
-            stride=encoder_stride(settings.detector, settings.stride),  # type: ignore[arg-type]
-            seed=settings.seed,
-            device=self.device,
-        )
+        stride: Any = encoder_stride(settings.detector, settings.stride)
+        network = open_encoder(settings, self.device, stride)
         # Now, because its weights are about to be trained.
         self._encoder = description(settings.encoder, network)
         points = len(self.data.keypoints.names) if self.data.keypoints else 0

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from representation.known_encoders import description, find_encoder, fingerprint
+from representation.known_encoders import description, fingerprint
+from representation.readout.opening import open_encoder
 from representation.readout.places import find_place
 from representation.readout.propagation.clip import Memory, matching_seconds, propagate_clip
 from representation.readout.propagation.davis import LAYOUTS, MaskedClip, choose_clips
@@ -54,13 +55,7 @@ class Propagation(Readout):
         ]
         merged = self.choice.year == 2016
         self.truths = {clip.name: Truth(clip, merged=merged) for clip in self.clips}
-        self.network = find_encoder(
-            settings.encoder,
-            architecture=settings.architecture,
-            stride=settings.stride,
-            seed=settings.seed,
-            device=self.device,
-        )
+        self.network = open_encoder(settings, self.device)
         self.features = FrameFeatures(
             self.network,
             side=settings.side,

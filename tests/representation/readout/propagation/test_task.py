@@ -39,7 +39,7 @@ def readout(*arguments: Any) -> Result:
 
 @pytest.fixture
 def patches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "find_encoder", lambda *_, **__: Patches().eval())
+    monkeypatch.setattr(task, "open_encoder", lambda *_, **__: Patches().eval())
 
 
 def measured(root: Path, out: Path, *more: Any) -> dict[str, Any]:
