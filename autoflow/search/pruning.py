@@ -2,15 +2,16 @@
 
 import copy
 import zlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from autoflow.search.results import KEY, counted
 from autoflow.search.settings import SearchSettings
+from autoflow.search.snapshot import Snapshot
 
 
 class Pruning:
@@ -65,20 +66,12 @@ def _seen(trial: FrozenTrial, resources: Mapping[int, int]) -> FrozenTrial:
     return seen
 
 
-class _View(optuna.storages.InMemoryStorage):
+class _View(Snapshot):
     """Trials as a pruner is to see them; what it notes about one goes to the study itself."""
 
     def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        super().__init__()
-        self._study, self._trials = study, trials
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        return [trial for trial in self._trials if states is None or trial.state in states]
+        super().__init__(trials)
+        self._study = study
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._study._storage.set_trial_system_attr(trial_id, key, value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autoflow.search.report.tables import Row
 from autoflow.search.results import TrialResult
@@ -46,6 +47,18 @@ class Change:
         end = _ENDS.get(rest.rpartition(".")[2])
         meaning = f"{self.parameter.meaning}, {end}" if end else self.parameter.meaning
         return f"{group}: {meaning}" if group in _ALIKE else meaning
+
+    def as_shown(self) -> dict[str, Any]:
+        """Return the change as the table of a page shows it; places in percent of the range."""
+        return {
+            "name": self.parameter.name,
+            "meaning": self.meaning,
+            "unit": self.parameter.unit,
+            "default": shown(self.parameter.default),
+            "default_place": 100 * self.default_place,
+            "values": [shown(value) for value in self.values],
+            "places": [100 * where for where in self.places],
+        }
 
     def as_row(self) -> Row:
         """Return the change as columns of a table."""

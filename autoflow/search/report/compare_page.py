@@ -6,7 +6,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from autoflow.search.report.changes import shown
 from autoflow.search.report.charts import DASHES
 from autoflow.search.report.comparison import Comparison
 from autoflow.search.report.drawing import BLUE, ORANGE, SIZE, legend, svg
@@ -38,7 +37,7 @@ def render_comparison(found: Comparison, figures: Sequence[Figure] = ()) -> str:
             if (row["first"], row["second"]) != (None, None)
         ],
         charts=comparison_charts(found),
-        changes=[_change(found, n) for n in range(min(_SHOWN_CHANGES, len(found.changes)))],
+        changes=[each.as_shown() for each in found.changes[:_SHOWN_CHANGES]],
         figures=[(figure, jpeg(figure.picture)) for figure in figures],
     )
 
@@ -132,16 +131,3 @@ def told(quantity: str, value: Any) -> str:
 def _fact(row: Row) -> tuple[str, str, str]:
     name = row["quantity"]
     return name.removesuffix(_SECONDS), told(name, row["first"]), told(name, row["second"])
-
-
-def _change(found: Comparison, number: int) -> dict[str, Any]:
-    change = found.changes[number]
-    return {
-        "name": change.parameter.name,
-        "meaning": change.meaning,
-        "unit": change.parameter.unit,
-        "default": shown(change.parameter.default),
-        "default_place": 100 * change.default_place,
-        "values": [shown(value) for value in change.values],
-        "places": [100 * where for where in change.places],
-    }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from autoflow.search.report import charts
 from autoflow.search.report.agreement import SCORES, TOGETHER
-from autoflow.search.report.changes import Change, in_words, largest_of, percent, shown
+from autoflow.search.report.changes import Change, in_words, largest_of, percent
 from autoflow.search.report.findings import CHANGES, Findings
 from autoflow.search.report.reweighting import Shift
 from autoflow.search.report.spending import saved_seconds, saved_share
@@ -63,7 +63,7 @@ def render_report(
             (trial, [_told(found, n, each) for each in largest_of(n, found.changes, CHANGES)])
             for n, trial in enumerate(found.sets)
         ],
-        changes=[_change(each) for each in found.changes[:_SHOWN_CHANGES]],
+        changes=[each.as_shown() for each in found.changes[:_SHOWN_CHANGES]],
         figures=[(figure, jpeg(figure.picture)) for figure in figures],
         top_rungs=found.tables["rungs"],
         slices=_slices(found),
@@ -157,16 +157,3 @@ def _told(found: Findings, number: int, change: Change) -> dict[str, Any]:
     """Return a change of set `number` in words, and whether it is one that matters."""
     matters = found.matters(change.parameter.name)
     return {**in_words(change, number), "matters": matters}
-
-
-def _change(change: Change) -> dict[str, Any]:
-    """Return a change as the table of the page shows it; places in percent of the range."""
-    return {
-        "name": change.parameter.name,
-        "meaning": change.meaning,
-        "unit": change.parameter.unit,
-        "default": shown(change.parameter.default),
-        "default_place": 100 * change.default_place,
-        "values": [shown(value) for value in change.values],
-        "places": [100 * where for where in change.places],
-    }

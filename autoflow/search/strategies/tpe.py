@@ -5,7 +5,7 @@ was pruned counts by how far it came and by its Ω there; one that is running co
 constant liar), so that several workers spread out.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoflow.search.results import TrialResult
+from autoflow.search.snapshot import Snapshot
 from autoflow.search.strategies.job import Job
 from autoflow.search.strategies.start import start_job
 from autoflow.search.strategies.trials import next_number
@@ -48,6 +49,9 @@ class Tpe:
         return Job(f"tpe-{number}", self._sample(known, (self.seed + number) % _SEEDS))
 
     def _sample(self, known: list[FrozenTrial], seed: int) -> dict[str, Any]:
+        # In the search's own study the sampler would look at one bracket where the pruner is
+        # Hyperband, though all trials inform the estimator, and note its proposal under the id of
+        # the asking trial, which does not exist yet; a proposal is stored with its trial.
         sampler = optuna.samplers.TPESampler(
             multivariate=True,
             constant_liar=True,
@@ -55,29 +59,5 @@ class Tpe:
             seed=seed,
         )
         asking = optuna.trial.create_trial(state=TrialState.RUNNING)
-        study = optuna.create_study(storage=_Snapshot(known), direction="minimize")
+        study = optuna.create_study(storage=Snapshot(known), direction="minimize")
         return sampler.sample_relative(study, asking, distributions(self.space))
-
-
-class _Snapshot(optuna.storages.InMemoryStorage):
-    """Trials as they were read, for a sampler to look at.
-
-    The sampler would filter the study by bracket where its pruner is Hyperband, and note its
-    proposal in the storage under the id of the asking trial, which does not exist yet. Both are
-    left out: all trials inform the estimator, and a proposal is stored with its trial.
-    """
-
-    def __init__(self, trials: list[FrozenTrial]) -> None:
-        super().__init__()
-        self._trials = trials
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        return [trial for trial in self._trials if states is None or trial.state in states]
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        pass
