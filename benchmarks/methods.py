@@ -39,7 +39,6 @@ READOUT = (
     "output_stride=8",
     "loop.steps=500",
     "training.pixels=1024",
-    "cache.keep=false",
 )
 COLUMNS = (
     ("method", "{}"),
