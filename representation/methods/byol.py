@@ -57,7 +57,7 @@ class BYOL(Method):
             "frames.batch_size": 32,
             "heads.hidden": 512,
             "heads.out": 128,
-            "optimizer.learning_rate": 32.0,
+            "optimizer.learning_rate": 2.0,
             "optimizer.warmup": 20,
             "byol.momentum": 0.97,
             "loop.steps": 500,

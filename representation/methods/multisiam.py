@@ -93,7 +93,7 @@ class MultiSiam(Method):
             "encoder.stride": 16,
             "heads.hidden": 512,
             "heads.out": 128,
-            "optimizer.learning_rate": 32.0,
+            "optimizer.learning_rate": 2.0,
             "optimizer.warmup": 20,
             "multisiam.momentum": 0.97,
             "loop.steps": 350,

@@ -103,7 +103,7 @@ class MultiSiamMoCo(Method):
             "moco.queue": 64,
             "moco.in_batch": True,
             "moco.parts": 2,
-            "loop.steps": 600,
+            "loop.steps": 450,
         },
         "cuda": {"frames.batch_size": 128},
     }

@@ -62,9 +62,9 @@ class SimCLR(Method):
         "cpu": {
             "frames.batch_size": 32,
             "heads.hidden": 512,
-            "optimizer.learning_rate": 16.0,
+            "optimizer.learning_rate": 2.0,
             "optimizer.warmup": 20,
-            "loop.steps": 600,
+            "loop.steps": 400,
         },
         # The paper's rule for small batches, 0.075 times the batch's square root (appendix B.1).
         "cuda": {
