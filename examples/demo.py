@@ -27,7 +27,7 @@ MODELS = {
     "s-af-ss": "then on the film's own frames",
     "dis": "OpenCV's DIS, for comparison",
 }
-NEXT = "selfflow predict --model dis VIDEO.mp4 --out flow --visualize"
+NEXT = "selfflow predict VIDEO.mp4 --out flow --visualize"
 
 console = Console(highlight=False, soft_wrap=True)
 
