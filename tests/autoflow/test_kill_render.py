@@ -26,13 +26,8 @@ def a_file_of(sample: int, layout: str) -> str:
     return list(LAYOUTS[layout](sample))[-1]
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "layout",
-    [pytest.param(name, marks=[] if name == "chairs" else SLOW) for name in sorted(LAYOUTS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_killed_half_way_it_is_finished_with_the_same_files(tmp_path: Path, layout: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["autoflow.cli"])

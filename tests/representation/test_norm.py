@@ -60,6 +60,7 @@ def work(environment: dict[str, str], folder: Path) -> None:
         torch.save((together, parts, keys), folder / f"{rank()}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(processes: Processes, tmp_path: Path):
     """Synchronised: torch's of the whole batch. Split and shuffled: as in one process."""
     assert processes(work, tmp_path) == [0, 0]

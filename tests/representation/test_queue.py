@@ -71,6 +71,7 @@ def work(environment: dict[str, str], folder: Path) -> None:
         torch.save(queue.state_dict(), folder / f"{number}.pt")
 
 
+@pytest.mark.slow
 def test_all_processes_hold_the_vectors_of_all(processes: Processes, tmp_path: Path):
     assert processes(work, tmp_path) == [0, 0]
     queue = Queue(10, 4)
