@@ -28,7 +28,7 @@ def check_settings(path: Path, config: Config, may_differ: Set[str], prefix: str
         key
         for key in [*now, *(key for key in was if key not in now)]
         if was.get(key) != now.get(key)
-        and set(may_differ).isdisjoint((key.partition(".")[0], key.rpartition(".")[2]))
+        and may_differ.isdisjoint((key.partition(".")[0], key.rpartition(".")[2]))
     ]
     if not different:
         return

@@ -99,7 +99,7 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path: Path) ->
     with pytest.raises(UserError, match="target = davis, now it is not set"):
         Run.open(tmp_path / "b", "train", Settings())
     with pytest.raises(UserError, match=r"loop\.steps"):
-        Run.open(tmp_path, "train", Settings(loop=Loop(steps=1)), may_differ=())
+        Run.open(tmp_path, "train", Settings(loop=Loop(steps=1)), may_differ=set())
     (tmp_path / "b").rename(tmp_path.parent / f"{tmp_path.name}-b")
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
